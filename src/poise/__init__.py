@@ -1,0 +1,24 @@
+"""poise: physics-informed neural networks that keep the terms of their loss in balance."""
+
+from poise import networks, optimizers, points, weighting, zoo
+from poise.problem import Problem
+from poise.solution import Solution
+from poise.terms import boundary, data, initial, interior
+from poise.training.run import train
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Problem",
+    "Solution",
+    "boundary",
+    "data",
+    "initial",
+    "interior",
+    "networks",
+    "optimizers",
+    "points",
+    "train",
+    "weighting",
+    "zoo",
+]

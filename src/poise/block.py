@@ -1,0 +1,262 @@
+"""Conditions of one term that hold in the same place: one sample of points, one propagation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from poise.derivatives import Field, Operator, plan_operators, requested
+from poise.derivatives.operator import Entry
+from poise.geometry import Patch
+from poise.terms import Condition, argument_names
+
+
+@dataclass(frozen=True)
+class Names:
+    """Every name a residual can ask for."""
+
+    coordinates: tuple[str, ...]
+    spatial: tuple[str, ...]
+    fields: tuple[str, ...]
+    coefficients: tuple[str, ...]
+
+    def available(self, on_boundary: bool) -> tuple[str, ...]:
+        normal = ("normal",) if on_boundary else ()
+        return self.fields + self.coordinates + self.coefficients + normal
+
+
+@dataclass(frozen=True)
+class Block:
+    """Residuals that share their points.
+
+    Attributes
+    ----------
+    term
+        The loss term they belong to.
+    patch
+        Where points are drawn; None for measured points.
+    entries
+        Derivatives of fields that the residuals ask for.
+    equations
+        Number of residuals at a point.
+    operator
+        What to propagate through the network for them.
+    points, targets
+        Measured points, shape (d, N), and the fields' values there, shape (N,).
+    """
+
+    term: str
+    names: Names
+    patch: Patch | None
+    conditions: tuple[Condition, ...]
+    entries: frozenset[Entry] = frozenset()
+    equations: int = 0
+    operator: Operator = field(default_factory=lambda: Operator((), frozenset(), ()))
+    points: np.ndarray | None = None
+    targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def residual(self, entries: Mapping[Entry, Array], others: Mapping[str, Any]) -> list[Array]:
+        """The residuals at one point.
+
+        Parameters
+        ----------
+        entries
+            Value or derivative, a scalar, by (field, multi-index).
+        others
+            Scalars by name: "coordinates", "coefficients", "targets".
+        """
+        fields = {
+            name: self._field(name, lambda alpha, name=name: entries[name, alpha])
+            for name in self.names.fields
+        }
+        return self._evaluate(fields, others)
+
+    def _field(self, name: str, lookup: Any) -> Field:
+        return Field(name, self.names.coordinates, self.names.spatial, lookup, self._normal)
+
+    @property
+    def _normal(self) -> tuple[str, int] | None:
+        """Coordinate and sign of the outward normal, where there is one to speak of."""
+        on_boundary = self.patch is not None and self.conditions[0].kind == "boundary"
+        return self.patch.normal if on_boundary else None
+
+    def _evaluate(self, fields: Mapping[str, Field], others: Mapping[str, Any]) -> list[Array]:
+        if self.patch is None:
+            return [fields[name].value - others["targets"][name] for name in self.targets]
+        available = {**fields, **others["coordinates"], **others["coefficients"]}
+        if self._normal:
+            side, sign = self._normal
+            entries = [float(sign) if name == side else 0.0 for name in self.names.spatial]
+            available["normal"] = jnp.asarray(entries)
+        out: list[Any] = []
+        for condition in self.conditions:
+            assert condition.residual is not None
+            required, optional = argument_names(condition.residual)
+            chosen = [*required, *(name for name in optional if name in available)]
+            value = condition.residual(**{name: available[name] for name in chosen})
+            out += value if isinstance(value, tuple | list) else [value]
+        return [item.value if isinstance(item, Field) else item for item in out]
+
+
+def build_block(
+    term: str, names: Names, patch: Patch | None, conditions: Sequence[Condition]
+) -> Block:
+    """Check the conditions of a term on one patch and find out what they ask for.
+
+    Raises
+    ------
+    ValueError
+        With the term's name, where a residual asks for an unknown name, fails, or returns
+        something that is not a number at each point.
+    """
+    points, targets = None, {}
+    if patch is None:
+        (condition,) = conditions
+        points, targets = _measured(term, names, condition.values or {})
+    block = Block(term, names, patch, tuple(conditions), points=points, targets=targets)
+    for condition in conditions:
+        if condition.residual is not None:
+            _check_names(term, names, condition)
+    others = _shapes(names, targets)
+    seen_outputs: list[Any] = []
+
+    def run(fields: dict[str, Field], number: Array) -> Any:
+        scalars = jax.tree.map(lambda shape: number.astype(shape.dtype), others)
+        seen_outputs[:] = block._evaluate(fields, scalars)
+        return None
+
+    with jax.enable_x64(True):
+        try:
+            asked = requested(names.fields, block._field, run)
+        except Exception as error:
+            raise ValueError(
+                f"term {term!r}: the residual of {_describe(conditions)} failed with "
+                f"{type(error).__name__}: {_first_line(error)}{_hint(error)}"
+            ) from error
+        _check_outputs(term, conditions, seen_outputs)
+        entries = frozenset((name, alpha) for name, found in asked.items() for alpha in found)
+        if not entries:
+            raise ValueError(
+                f"term {term!r}: the residual of {_describe(conditions)} uses no field; "
+                f"the fields are {', '.join(names.fields)}"
+            )
+        equations = len(seen_outputs)
+        operator = plan_operators(block.residual, entries, others, equations)
+    return Block(
+        term, names, patch, tuple(conditions), entries, equations, operator, points, targets
+    )
+
+
+def _shapes(names: Names, targets: Mapping[str, Any]) -> dict[str, Any]:
+    with jax.enable_x64(True):
+        scalar = jax.ShapeDtypeStruct((), jnp.float64)
+    return {
+        "coordinates": dict.fromkeys(names.coordinates, scalar),
+        "coefficients": dict.fromkeys(names.coefficients, scalar),
+        "targets": dict.fromkeys(targets, scalar),
+    }
+
+
+def _check_names(term: str, names: Names, condition: Condition) -> None:
+    try:
+        required, _ = argument_names(condition.residual)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ValueError(f"term {term!r}: {error}") from None
+    available = names.available(condition.kind == "boundary")
+    for name in required:
+        if name not in available:
+            also = " (only boundary() has a normal)" if name == "normal" else ""
+            raise ValueError(
+                f"term {term!r}: the residual of {_describe([condition])} asks for {name!r}, "
+                f"which is not a name of this problem{also}; "
+                f"the names are {', '.join(available)}"
+            )
+
+
+def _check_outputs(term: str, conditions: Sequence[Condition], outputs: list[Any]) -> None:
+    where = _describe(conditions)
+    if not outputs:
+        raise ValueError(f"term {term!r}: the residual of {where} returned an empty tuple")
+    for item in outputs:
+        if item is None:
+            raise ValueError(
+                f"term {term!r}: the residual of {where} returned None; does it lack a return?"
+            )
+        shape = jnp.shape(item)
+        if shape != ():
+            raise ValueError(
+                f"term {term!r}: the residual of {where} returned an array of shape {shape}; "
+                "it sees one point and must return one number, or a tuple of numbers for "
+                "several equations"
+            )
+        kind = jnp.result_type(item)
+        if not jnp.issubdtype(kind, jnp.floating) and not jnp.issubdtype(kind, jnp.integer):
+            raise ValueError(
+                f"term {term!r}: the residual of {where} returned a value of type {kind}; "
+                "it must be a real number"
+            )
+
+
+def _measured(
+    term: str, names: Names, values: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    known = names.coordinates + names.fields
+    for name, array in values.items():
+        if name not in known:
+            raise ValueError(
+                f"term {term!r}: data has {name!r}, which is not a name of this problem; "
+                f"the names are {', '.join(known)}"
+            )
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.number):
+            raise ValueError(
+                f"term {term!r}: data[{name!r}] has shape {array.shape} and type {array.dtype}; "
+                "it must be a one-dimensional array of numbers"
+            )
+    missing = [name for name in names.coordinates if name not in values]
+    if missing:
+        raise ValueError(f"term {term!r}: data lacks the coordinate {', '.join(missing)}")
+    measured = [name for name in names.fields if name in values]
+    if not measured:
+        raise ValueError(
+            f"term {term!r}: data measures no field; the fields are {', '.join(names.fields)}"
+        )
+    lengths = {name: len(array) for name, array in values.items()}
+    if len(set(lengths.values())) > 1 or not min(lengths.values()):
+        raise ValueError(
+            f"term {term!r}: data arrays must have one length, at least 1; they have {lengths}"
+        )
+    for name, array in values.items():
+        bad = np.flatnonzero(~np.isfinite(array))
+        if bad.size:
+            raise ValueError(
+                f"term {term!r}: data[{name!r}][{bad[0]}] is {array[bad[0]]} "
+                f"({bad.size} of {array.size} entries are not finite); leave such points out"
+            )
+    points = np.stack([np.asarray(values[name], np.float64) for name in names.coordinates])
+    return points, {name: np.asarray(values[name], np.float64) for name in measured}
+
+
+def _describe(conditions: Sequence[Condition]) -> str:
+    kinds = []
+    for condition in conditions:
+        inside = repr(condition.coordinate) if condition.coordinate else ""
+        kinds.append(f"{condition.kind}({inside})")
+    return " and ".join(dict.fromkeys(kinds))
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "")
+
+
+def _hint(error: Exception) -> str:
+    if isinstance(error, jax.errors.TracerBoolConversionError):
+        return " Use jnp.where: a residual cannot branch on a value."
+    if isinstance(error, jax.errors.JAXTypeError | jax.errors.ConcretizationTypeError):
+        return " Use functions of jax.numpy rather than of math or numpy."
+    return ""

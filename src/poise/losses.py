@@ -1,0 +1,163 @@
+"""Residuals at points, and their views: losses of the terms and the gradients of each.
+
+Everything derives from the named residual vectors rₖ(θ; points). The terms live on disjoint
+points, so their gradients, computed one by one, cost together what the gradient of the sum
+costs; the gradient of the total is then Σ λₖ ∇Lₖ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from poise.block import Block
+from poise.derivatives import propagate
+from poise.derivatives.streams import single
+from poise.points import Sampler
+from poise.problem import Problem
+
+Points = dict[str, tuple[Float[Array, "d N"], ...]]
+"""For each term the points of each of its blocks."""
+
+
+class Model(NamedTuple):
+    """What is trained: the network and the unknown coefficients of the equation."""
+
+    network: Any
+    coefficients: dict[str, Array]
+
+
+class Objective:
+    """The loss terms of a problem as functions of a model and points.
+
+    Parameters
+    ----------
+    problem
+        What must hold.
+    samplers
+        For each term that draws points, how.
+    key
+        For what samplers prepare once (fixed points, random shifts).
+    dtype
+        Of points and residuals.
+    """
+
+    def __init__(
+        self, problem: Problem, samplers: Mapping[str, Sampler], key: PRNGKeyArray, dtype: Any
+    ) -> None:
+        self.problem = problem
+        self.dtype = jnp.dtype(dtype)
+        self.samplers = dict(samplers)
+        self._prepared: dict[str, list[Array]] = {}
+        for index, (term, blocks) in enumerate(problem.blocks.items()):
+            keys = jax.random.split(jax.random.fold_in(key, index), len(blocks))
+            self._prepared[term] = [
+                jnp.asarray(block.points, self.dtype)
+                if block.patch is None
+                else samplers[term].prepare(k, len(block.patch.free), self.dtype)
+                for block, k in zip(blocks, keys, strict=True)
+            ]
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        return self.problem.terms
+
+    def sample(self, key: PRNGKeyArray) -> Points:
+        """Points of every term. Pure; jit- and scan-safe."""
+        points: Points = {}
+        for index, (term, blocks) in enumerate(self.problem.blocks.items()):
+            keys = jax.random.split(jax.random.fold_in(key, index), len(blocks))
+            drawn = []
+            for block, prepared, k in zip(blocks, self._prepared[term], keys, strict=True):
+                if block.patch is None:
+                    drawn.append(prepared)
+                else:
+                    unit = self.samplers[term].draw(k, prepared, self.dtype)
+                    drawn.append(block.patch.from_unit(unit))
+            points[term] = tuple(drawn)
+        return points
+
+    def residuals(
+        self, model: Model, points: Points
+    ) -> dict[str, tuple[Float[Array, "equations N"], ...]]:
+        """Residuals of each term, for each of its blocks, at the points."""
+        return {term: self.term_residuals(term, model, points[term]) for term in self.terms}
+
+    def term_residuals(
+        self, term: str, model: Model, points: tuple[Float[Array, "d N"], ...]
+    ) -> tuple[Float[Array, "equations N"], ...]:
+        """Residuals of one term. Blocks that need the same streams share a propagation."""
+        blocks = self.problem.blocks[term]
+        groups: dict[Any, list[int]] = {}
+        for index, block in enumerate(blocks):
+            groups.setdefault(block.operator.streams, []).append(index)
+        found: dict[int, Array] = {}
+        for streams, members in groups.items():
+            joined = jnp.concatenate([points[i] for i in members], axis=1)
+            jets = propagate(model.network, joined, streams)
+            start = 0
+            for i in members:
+                stop = start + points[i].shape[1]
+                part = {stream: values[:, start:stop] for stream, values in jets.items()}
+                found[i] = self._block_residual(blocks[i], model, points[i], part)
+                start = stop
+        return tuple(found[i] for i in range(len(blocks)))
+
+    def _block_residual(
+        self, block: Block, model: Model, points: Array, jets: Mapping[Any, Array]
+    ) -> Float[Array, "equations N"]:
+        fields = self.problem.fields
+        absorbed, additions = block.operator.absorbed, block.operator.additions
+        entries = {
+            (name, alpha): jets[single(alpha)][fields.index(name)]
+            for name, alpha in block.entries - absorbed
+        }
+        zero = jnp.zeros((), self.dtype)
+        per_point = {
+            "coordinates": dict(zip(self.problem.coordinates, points, strict=True)),
+            "targets": {n: jnp.asarray(v, self.dtype) for n, v in block.targets.items()},
+        }
+
+        def at_point(values: dict[Any, Array], others: dict[str, Any]) -> Array:
+            filled = {**values, **dict.fromkeys(absorbed, zero)}
+            rows = block.residual(filled, {**others, "coefficients": model.coefficients})
+            return jnp.stack([jnp.asarray(row, self.dtype) for row in rows])
+
+        rows = jax.vmap(at_point, in_axes=-1, out_axes=-1)(entries, per_point)
+        for equation, added in enumerate(additions):
+            for name, stream, factor in added:
+                rows = rows.at[equation].add(factor * jets[stream][fields.index(name)])
+        return rows
+
+    def losses(self, model: Model, points: Points) -> dict[str, Float[Array, ""]]:
+        """Lₖ, the mean square of each residual over its points, added over a term's parts."""
+        return {term: self.term_loss(term, model, points[term]) for term in self.terms}
+
+    def term_loss(self, term: str, model: Model, points: tuple[Array, ...]) -> Float[Array, ""]:
+        """Lₖ of one term."""
+        parts = self.term_residuals(term, model, points)
+        return sum(
+            (jnp.sum(jnp.mean(part**2, axis=1)) for part in parts), jnp.zeros((), self.dtype)
+        )
+
+    def losses_and_gradients(
+        self, model: Model, points: Points
+    ) -> tuple[dict[str, Array], dict[str, Model]]:
+        """Lₖ and ∇Lₖ for each term, unweighted.
+
+        Gradients have the structure of the model, with None where it holds no float array.
+        """
+        losses, gradients = {}, {}
+        trainable, rest = eqx.partition(model, eqx.is_inexact_array)
+        for term in self.terms:
+
+            def loss(part: Any, term: str = term) -> Array:
+                return self.term_loss(term, eqx.combine(part, rest), points[term])
+
+            losses[term], gradients[term] = jax.value_and_grad(loss)(trainable)
+        return losses, gradients

@@ -1,0 +1,36 @@
+"""What every network design offers: itself, built for a problem's domain and fields."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import equinox as eqx
+from jaxtyping import PRNGKeyArray
+
+from poise.geometry import Box
+
+
+class Architecture(abc.ABC):
+    """A network without its parameters: sizes and choices, to be built for a problem."""
+
+    @abc.abstractmethod
+    def build(self, domain: Box, outputs: int, key: PRNGKeyArray, dtype: Any) -> eqx.Module:
+        """Draw parameters.
+
+        Parameters
+        ----------
+        domain
+            The box of the coordinates; gives the number of inputs and their scaling.
+        outputs
+            Number of fields.
+        key
+            For the initial parameters.
+        dtype
+            Of the parameters.
+
+        Returns
+        -------
+        equinox.Module
+            Callable on one point, (d,) -> (outputs,).
+        """

@@ -1,0 +1,129 @@
+"""Collocation points: where residuals are evaluated.
+
+A sampler gives points of the unit cube; the patch of a term maps them into place. All of it runs
+on the device, inside the compiled training loop.
+"""
+
+from __future__ import annotations
+
+import abc
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+@dataclass(frozen=True)
+class Sampler(abc.ABC):
+    """How many points a term has in each of its places, and how they are drawn.
+
+    Attributes
+    ----------
+    count
+        Number of points on each patch: in the interior, at the initial time, on each side.
+    fresh
+        Draw new points at every step, or keep the first ones.
+    """
+
+    count: int
+    fresh: bool = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
+            raise ValueError(f"points: {self.count!r} is not a positive number of points")
+
+    @abc.abstractmethod
+    def prepare(self, key: PRNGKeyArray, dimension: int, dtype: Any) -> Array:
+        """Arrays that `draw` needs, computed once."""
+
+    @abc.abstractmethod
+    def draw(self, key: PRNGKeyArray, prepared: Array, dtype: Any) -> Float[Array, "dimension N"]:
+        """Points in [0, 1), one a column. Pure."""
+
+
+@dataclass(frozen=True)
+class Uniform(Sampler):
+    """Independent, uniformly distributed points."""
+
+    def prepare(self, key: PRNGKeyArray, dimension: int, dtype: Any) -> Array:
+        return jax.random.uniform(key, (dimension, self.count), dtype)
+
+    def draw(self, key: PRNGKeyArray, prepared: Array, dtype: Any) -> Array:
+        return jax.random.uniform(key, prepared.shape, dtype) if self.fresh else prepared
+
+
+@dataclass(frozen=True)
+class Sobol(Sampler):
+    """Points of the Sobol sequence, randomized by a digital shift.
+
+    The direction numbers are those of Joe & Kuo (SIAM J. Sci. Comput. 30, 2008), as SciPy has
+    them. A shift is an exclusive-or of all points with the same random bits in each dimension:
+    it keeps the even spread (the net) and makes every point uniformly distributed, so that fresh
+    points at each step cost one random number a dimension. A power of two spreads best.
+    """
+
+    def prepare(self, key: PRNGKeyArray, dimension: int, dtype: Any) -> Array:
+        if dimension == 0:
+            return jnp.zeros((0, self.count), jnp.uint32)
+        from scipy.stats import qmc
+
+        with warnings.catch_warnings():  # a count that is no power of two is the user's choice
+            warnings.simplefilter("ignore", UserWarning)
+            unit = qmc.Sobol(dimension, scramble=False, bits=32).random(self.count)
+        integers = jnp.asarray((unit.T * 2.0**32).astype("uint32"))
+        return _shift(integers, key)
+
+    def draw(self, key: PRNGKeyArray, prepared: Array, dtype: Any) -> Array:
+        integers = _shift(prepared, key) if self.fresh else prepared
+        # Keep as many leading bits as the dtype holds, so that rounding never gives 1.
+        bits = min(32, jnp.finfo(dtype).nmant + 1)
+        return (integers >> (32 - bits)).astype(dtype) * jnp.asarray(2.0**-bits, dtype)
+
+
+def _shift(integers: Array, key: PRNGKeyArray) -> Array:
+    return integers ^ jax.random.bits(key, (integers.shape[0], 1), jnp.uint32)
+
+
+def samplers_for(points: Any, terms: Mapping[str, bool]) -> dict[str, Sampler]:
+    """One sampler for each term that draws points.
+
+    Parameters
+    ----------
+    points
+        A number (uniform points, fresh at every step), a sampler, or a mapping from every term
+        to either.
+    terms
+        Whether each term draws points (one of measured data only does not).
+
+    Raises
+    ------
+    ValueError
+        For an unknown or a missing term, or something that is no sampler.
+    """
+    drawn = [term for term, draws in terms.items() if draws]
+    if isinstance(points, Mapping):
+        for term in points:
+            if term not in drawn:
+                raise ValueError(
+                    f"points[{term!r}]: no such term with points to draw; "
+                    f"the terms are {', '.join(drawn)}"
+                )
+        missing = [term for term in drawn if term not in points]
+        if missing:
+            raise ValueError(f"points: nothing is said about the term {', '.join(missing)}")
+        return {term: _sampler(points[term]) for term in drawn}
+    return dict.fromkeys(drawn, _sampler(points))
+
+
+def _sampler(item: Any) -> Sampler:
+    if isinstance(item, Sampler):
+        return item
+    if isinstance(item, int):
+        return Uniform(item)
+    raise ValueError(
+        f"points: {item!r} is neither a number nor a sampler such as poise.points.Sobol(1024)"
+    )

@@ -1,0 +1,177 @@
+"""The conditions of a problem: what must vanish, and where.
+
+`interior`, `initial`, `boundary` and `data` make conditions; a `poise.Problem` collects them in
+named terms and checks them. Each takes a *residual*: a plain function whose arguments are filled
+in by name and whose value should be zero.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from poise.geometry import Box, Patch
+
+Residual = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A residual and where it holds. Made by `interior`, `initial`, `boundary` and `data`."""
+
+    kind: str
+    residual: Residual | None = None
+    coordinate: str | None = None
+    at: float | None = None
+    values: Mapping[str, Any] | None = None
+
+    def patches(self, box: Box, time: str | None) -> tuple[Patch, ...]:
+        """The pieces of the domain where the condition holds.
+
+        Raises
+        ------
+        ValueError
+            If the condition names a coordinate or an end that the domain does not have.
+        """
+        if self.kind == "interior":
+            return (box.interior(),)
+        if self.kind == "initial":
+            if time is None:
+                raise ValueError(
+                    "initial() needs a time coordinate: name one 't', or say which it is with "
+                    f"Problem(..., time=...); the coordinates are {', '.join(box.names)}"
+                )
+            return (box.side(time, -1),)
+        spatial = [name for name in box.names if name != time]
+        if self.coordinate is None:
+            if not spatial:
+                raise ValueError("boundary() has no spatial coordinate to hold on; use initial()")
+            return tuple(box.side(name, sign) for name in spatial for sign in (-1, 1))
+        if self.coordinate not in box.names:
+            raise ValueError(
+                f"boundary({self.coordinate!r}): no such coordinate; "
+                f"the coordinates are {', '.join(box.names)}"
+            )
+        low, high = box.ends(self.coordinate)
+        if self.at is not None:
+            if self.at not in (low, high):
+                raise ValueError(
+                    f"boundary({self.coordinate!r}, at={self.at:g}): not on the boundary of the "
+                    f"domain; the ends of {self.coordinate} are {low:g} and {high:g}"
+                )
+            return (box.side(self.coordinate, 1 if self.at == high else -1),)
+        if self.coordinate == time:
+            raise ValueError(
+                f"boundary({time!r}): {time} is the time; use initial() for its start, or say "
+                f"boundary({time!r}, f, at={high:g}) for its end"
+            )
+        return (box.side(self.coordinate, -1), box.side(self.coordinate, 1))
+
+
+def interior(residual: Residual) -> Condition:
+    """The equation: `residual` vanishes everywhere in the domain.
+
+    Parameters
+    ----------
+    residual
+        Function of fields, coordinates and unknown coefficients, filled in by name. It sees one
+        point: every argument is a scalar. It returns a scalar, or a tuple for a system.
+    """
+    return Condition("interior", _checked("interior", residual))
+
+
+def initial(residual: Residual) -> Condition:
+    """A condition at the lower end of the time coordinate.
+
+    Parameters
+    ----------
+    residual
+        As for `interior`.
+    """
+    return Condition("initial", _checked("initial", residual))
+
+
+def boundary(*arguments: Any, at: float | None = None) -> Condition:
+    """A condition on the sides of the domain: ``boundary([coordinate,] residual, [at=end])``.
+
+    ``boundary(f)`` holds on all spatial sides, ``boundary("x", f)`` on both sides of x,
+    ``boundary("x", f, at=1.0)`` on one of them.
+
+    Parameters
+    ----------
+    coordinate
+        Whose sides; all spatial ones if left out.
+    residual
+        As for `interior`; it may also take ``normal``, the outward unit normal, an array over
+        the coordinates that are not time, and ask for ``u.n``, the derivative along it.
+    at
+        One end of that coordinate.
+    """
+    match arguments:
+        case (str() as coordinate, residual):
+            pass
+        case (residual,) if not isinstance(residual, str):
+            coordinate = None
+        case _:
+            raise ValueError(
+                f"boundary{arguments!r}: write boundary(f), boundary('x', f) or "
+                "boundary('x', f, at=1.0)"
+            )
+    if at is not None and coordinate is None:
+        raise ValueError(f"boundary(f, at={at!r}): say which coordinate, boundary('x', f, at=...)")
+    end = None if at is None else float(at)
+    return Condition("boundary", _checked("boundary", residual), coordinate, end)
+
+
+def data(values: Mapping[str, Any]) -> Condition:
+    """Measured values: the fields equal them at given points.
+
+    Parameters
+    ----------
+    values
+        An array for every coordinate and for at least one field, all of one length. Entries of
+        a field that were not measured have to be left out together with their coordinates: NaN
+        is an error.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"data({type(values).__name__}): give a mapping of names to arrays, "
+            "data({'t': ..., 'x': ..., 'u': ...})"
+        )
+    return Condition("data", values={name: np.asarray(array) for name, array in values.items()})
+
+
+def _checked(kind: str, residual: Any) -> Residual:
+    if not callable(residual):
+        raise ValueError(
+            f"{kind}({residual!r}): expected a function such as lambda u, x: u - x, "
+            f"got {type(residual).__name__}"
+        )
+    return residual
+
+
+def argument_names(residual: Residual) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the arguments that must be filled in, and of those with a default.
+
+    Raises
+    ------
+    ValueError
+        For ``*args``, ``**kwargs`` and positional-only arguments, which have no name to fill.
+    """
+    required, optional = [], []
+    for name, parameter in inspect.signature(residual).parameters.items():
+        if parameter.kind in (
+            inspect.Parameter.VAR_POSITIONAL,
+            inspect.Parameter.VAR_KEYWORD,
+            inspect.Parameter.POSITIONAL_ONLY,
+        ):
+            raise ValueError(
+                f"argument {str(parameter)!r} of the residual cannot be filled in by name; "
+                "list the fields and coordinates it uses"
+            )
+        (required if parameter.default is inspect.Parameter.empty else optional).append(name)
+    return tuple(required), tuple(optional)

@@ -1,0 +1,1 @@
+"""Training: state, the step where everything meets, the loop, checkpoints, recipes."""

@@ -1,0 +1,42 @@
+"""Ctrl-C that ends a run in order."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+
+
+class Interrupt:
+    """Context in which the first SIGINT or SIGTERM only sets a flag; a second one acts at once.
+
+    Outside the main thread, where Python delivers no signals, the flag stays down.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._former: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._former = {each: signal.signal(each, self._note) for each in self.SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._restore()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for each, handler in self._former.items():
+            signal.signal(each, handler)  # type: ignore[arg-type]
+        self._former = {}

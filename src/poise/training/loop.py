@@ -1,0 +1,235 @@
+"""The training loop: compiled steps in groups, and between them history, choice, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from poise.losses import Objective
+from poise.training.checkpoint import ANY_LENGTH, Checkpoints
+from poise.training.evaluate import Evaluation
+from poise.training.history import History
+from poise.training.interrupt import Interrupt
+from poise.training.selection import Best, criterion
+from poise.training.step import Step, TrainState
+
+BUDGET_SPENT, DIVERGED, INTERRUPTED = "budget spent", "diverged", "interrupted"
+
+GROUP_SECONDS = 0.5
+"""Aimed-at length of one compiled call: how long Ctrl-C and the progress bar may wait."""
+
+Watcher = Callable[[int, dict[str, float] | None], None]
+"""Told the number of steps taken and, when there is one, the newest row of the history."""
+
+
+@dataclass
+class Clock:
+    """Where a run's time went, in seconds, over all its parts if it was resumed."""
+
+    compiling: float = 0.0
+    stepping: float = 0.0
+    training: float = 0.0
+
+
+@dataclass
+class Outcome:
+    """How a loop ended."""
+
+    status: str
+    message: str
+
+
+class Loop:
+    """A run in progress.
+
+    Parameters
+    ----------
+    step, steps, interval
+        The training step, how many to take, and how many between rows of the history.
+    key
+        Random key of the run.
+    """
+
+    def __init__(self, step: Step, steps: int, interval: int, key: PRNGKeyArray) -> None:
+        train_key, held_out_key = jax.random.split(key)
+        self.step = step
+        self.steps = steps
+        self.interval = interval
+        self.clock = Clock()
+        self.state = step.init(train_key)
+        self.evaluation = Evaluation(step, held_out_key)
+        self.best = Best(self.state.params)
+        self.untrained: dict[str, float] = {}
+        objective = step.objective
+        self.history = History(
+            [
+                *("step", "seconds", "loss", "held_out"),
+                *(f"loss.{term}" for term in objective.terms),
+                *(f"held_out.{term}" for term in objective.terms),
+                *(f"weight.{term}" for term in objective.terms),
+                *(f"error.{field}" for field in objective.problem.exact),
+            ]
+        )
+
+    @property
+    def taken(self) -> int:
+        """Steps taken so far."""
+        return int(self.state.step)
+
+    def compile(self) -> None:
+        """Compile everything the loop calls."""
+        start = time.perf_counter()
+        count = jnp.zeros((), jnp.int32)
+        self._advance = jax.jit(self.step.advance).lower(self.state, count).compile()
+        self.evaluation.compile(self.state.params)
+        if not self.untrained:
+            self.untrained, _ = self.evaluation(self.state.params)
+        self.clock.compiling += time.perf_counter() - start
+
+    def run(
+        self,
+        checkpoints: Checkpoints | None = None,
+        checkpoint_seconds: float = 20.0,
+        watch: Watcher = lambda taken, row: None,
+    ) -> Outcome:
+        """Train until all steps are taken, a number is not finite, or somebody interrupts.
+
+        What is computed does not depend on how steps are grouped into calls nor on when
+        checkpoints are written: an interrupted run goes on to the same numbers.
+        """
+        before = self.clock.training
+        start = saved = time.perf_counter()
+        group = 1
+        outcome = None
+        with Interrupt() as interrupt:
+            while outcome is None:
+                taken = self.taken
+                due = min(self.steps, (taken // self.interval + 1) * self.interval)
+                count = min(group, due - taken)
+                began = time.perf_counter()
+                state, progress = self._advance(self.state, jnp.asarray(count, jnp.int32))
+                finite = bool(progress.finite)  # waits for the result
+                elapsed = time.perf_counter() - began
+                self.clock.stepping += elapsed
+                self.clock.training = before + time.perf_counter() - start
+                self.state = state
+                group = max(1, min(4 * group, int(count * GROUP_SECONDS / max(elapsed, 1e-9))))
+                row = None
+                if not finite:
+                    outcome = Outcome(DIVERGED, explain(self.step, state))
+                elif self.taken == due:
+                    row = self._record(progress)
+                if outcome is None and self.taken >= self.steps:
+                    outcome = Outcome(BUDGET_SPENT, f"all {self.steps} steps were taken")
+                if outcome is None and interrupt.requested:
+                    outcome = Outcome(INTERRUPTED, f"stopped by the user at step {self.taken}")
+                watch(self.taken, row)
+                now = time.perf_counter()
+                self.clock.training = before + now - start
+                if checkpoints and (outcome or now - saved >= checkpoint_seconds):
+                    self.save(checkpoints)
+                    saved = time.perf_counter()
+        return outcome
+
+    def _record(self, progress: Any) -> dict[str, float]:
+        held_out, errors = self.evaluation(self.state.params)
+        value = criterion(held_out, self.untrained)
+        self.best.consider(self.state.params, self.taken, value)
+        row = {
+            "step": self.taken,
+            "seconds": self.clock.training,
+            "loss": float(progress.loss),
+            "held_out": value,
+            **{f"loss.{term}": float(loss) for term, loss in progress.losses.items()},
+            **{f"held_out.{term}": loss for term, loss in held_out.items()},
+            **{f"weight.{term}": float(weight) for term, weight in self.state.weights.items()},
+            **{f"error.{field}": error for field, error in errors.items()},
+        }
+        self.history.append(row)
+        return row
+
+    def save(self, checkpoints: Checkpoints) -> None:
+        """Write a checkpoint of the present state."""
+        checkpoints.save(self.taken, self._tree())
+
+    def restore(self, checkpoints: Checkpoints) -> bool:
+        """Go back to the newest checkpoint; False if there is none."""
+        newest = checkpoints.latest()
+        if newest is None:
+            return False
+        tree = checkpoints.restore(newest, self._tree(shape_only=True))
+        self.state = jax.tree.map(jnp.asarray, tree["state"])
+        self.best = Best(
+            jax.tree.map(jnp.asarray, tree["best"]["params"]),
+            int(tree["best"]["step"]),
+            float(tree["best"]["value"]),
+        )
+        self.untrained = {term: float(loss) for term, loss in tree["untrained"].items()}
+        self.history.restore(tree["history"])
+        self.clock = Clock(*(float(part) for part in tree["clock"]))
+        return True
+
+    def _tree(self, shape_only: bool = False) -> dict[str, Any]:
+        history = self.history.arrays()
+        if shape_only:
+            history = dict.fromkeys(history, ANY_LENGTH)
+        clock = self.clock
+        best = {"params": self.best.params, "step": self.best.step, "value": self.best.value}
+        untrained = self.untrained or dict.fromkeys(self.step.objective.terms, 0.0)
+        return {
+            "state": self.state,
+            "best": best,
+            "untrained": untrained,
+            "history": history,
+            "clock": np.array([clock.compiling, clock.stepping, clock.training]),
+        }
+
+
+def explain(step: Step, state: TrainState) -> str:
+    """Say which term made a step fail, and at which point.
+
+    Parameters
+    ----------
+    state
+        The last state with finite numbers: its next step is the one that failed.
+    """
+    objective: Objective = step.objective
+    number = int(state.step) + 1
+    kept = f"the parameters of step {number - 1}, all finite, are kept"
+    advice = "a smaller learning rate often helps, or float64"
+    losses, gradients = jax.jit(step.signals)(state)
+    points = objective.sample(jax.random.fold_in(state.key, state.step))
+    for term, loss in losses.items():
+        if not np.isfinite(loss):
+            where = _first_bad_point(step, state, term, points[term])
+            return f"the loss of term {term!r} became {float(loss)} at step {number}{where}; {kept}"
+    for term, gradient in gradients.items():
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)):
+            return f"the gradient of term {term!r} is not finite at step {number}; {kept}; {advice}"
+    biggest = max(state.weights, key=lambda term: float(state.weights[term] * losses[term]))
+    return (
+        f"the update of step {number} was not finite, though every loss and gradient was (the "
+        f"largest is that of term {biggest!r}, λL = "
+        f"{float(state.weights[biggest] * losses[biggest]):.3g}); {kept}; {advice}"
+    )
+
+
+def _first_bad_point(step: Step, state: TrainState, term: str, points: Any) -> str:
+    objective = step.objective
+    model = step.model(state.params)
+    residuals = objective.term_residuals(term, model, points)
+    for rows, where in zip(residuals, points, strict=True):
+        bad = np.argwhere(~np.isfinite(np.asarray(rows)))
+        if bad.size:
+            names = objective.problem.coordinates
+            coordinates = np.asarray(where)[:, bad[0, 1]]
+            at = ", ".join(f"{n} = {v:.6g}" for n, v in zip(names, coordinates, strict=True))
+            return f", first at {at}"
+    return " (every residual is finite: their squares overflow)"

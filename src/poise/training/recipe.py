@@ -1,0 +1,155 @@
+"""Recipes: every choice of a training run in one object that can be written down."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from poise.networks import MLP
+from poise.optimizers import Adam, Optimizer
+from poise.points import Sampler, Uniform
+from poise.precision import check_dtype
+from poise.weighting import Annealing, Fixed, Weighting
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: network, points, loss weights, optimizer, length and precision.
+
+    The defaults are the reference experiment of Wang, Teng & Perdikaris (2021) with adaptive
+    weights.
+
+    Attributes
+    ----------
+    name
+        For tables and folders.
+    network
+        An `Architecture`, or an equinox module that is called on one point.
+    points
+        As `poise.points.samplers_for` takes them.
+    steps
+        Optimizer steps.
+    dtype
+        "float32" or "float64".
+    record_every
+        Steps between rows of the history; by default a two-hundredth of the run.
+    """
+
+    name: str = "annealing"
+    network: Any = field(default_factory=MLP)
+    points: int | Sampler | Mapping[str, int | Sampler] = Uniform(128)
+    weighting: Weighting = Annealing()
+    optimizer: Optimizer = Adam()
+    steps: int = 40_001
+    dtype: str = "float32"
+    record_every: int | None = None
+
+    def __post_init__(self) -> None:
+        check_dtype(self.dtype)
+        for name in ("steps", "record_every"):
+            count = getattr(self, name)
+            allowed = count is None and name == "record_every"
+            whole = isinstance(count, int) and not isinstance(count, bool) and count >= 1
+            if not (allowed or whole):
+                raise ValueError(f"{name}={count!r}: must be a positive whole number")
+
+    @property
+    def interval(self) -> int:
+        """Steps between rows of the history."""
+        return self.record_every or max(1, self.steps // 200)
+
+
+RECIPES = {
+    "fixed": Recipe("fixed", weighting=Fixed()),
+    "annealing": Recipe("annealing"),
+}
+"""The named recipes of the command line."""
+
+
+def named(name: str) -> Recipe:
+    """A recipe by name.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name; lists those that exist.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"no recipe is named {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+ACTIVATIONS = {
+    "tanh": jnp.tanh,
+    "sin": jnp.sin,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+    "softplus": jax.nn.softplus,
+    "sigmoid": jax.nn.sigmoid,
+}
+"""Activations that have a name on the command line and in config.json."""
+
+_HOMES = ("poise.networks", "poise.points", "poise.weighting", "poise.optimizers")
+
+
+def describe(item: Any) -> Any:
+    """A recipe, or any part of one, in JSON's own types.
+
+    What was made in Python and has no name here is written as its repr, under "python": it
+    informs, but `rebuild` refuses it.
+    """
+    if isinstance(item, Mapping):
+        return {name: describe(part) for name, part in item.items()}
+    if isinstance(item, float) and not math.isfinite(item):
+        return {"float": repr(item)}
+    if item is None or isinstance(item, bool | int | float | str):
+        return item
+    for name, function in ACTIVATIONS.items():
+        if item is function:
+            return {"activation": name}
+    kind = type(item)
+    at_home = kind.__module__.startswith(_HOMES) or kind is Recipe
+    if is_dataclass(item) and at_home and not hasattr(item, "__call__"):
+        parts = {f.name: describe(getattr(item, f.name)) for f in fields(item)}
+        return parts if kind is Recipe else {"kind": kind.__name__, **parts}
+    return {"python": repr(item)}
+
+
+def rebuild(description: Any) -> Any:
+    """The inverse of `describe`.
+
+    Raises
+    ------
+    ValueError
+        For a part that was made in Python.
+    """
+    if not isinstance(description, Mapping):
+        return description
+    if "python" in description:
+        raise ValueError(
+            f"the run used something made in Python, {description['python']}; run the script "
+            "again with poise.train(..., out=..., resume=True)"
+        )
+    if "float" in description:
+        return float(description["float"])
+    if "activation" in description:
+        return ACTIVATIONS[description["activation"]]
+    parts = {name: rebuild(part) for name, part in description.items() if name != "kind"}
+    if "kind" not in description:
+        return parts
+    for home in _HOMES:
+        found = getattr(importlib.import_module(home), description["kind"], None)
+        if found is not None:
+            return found(**parts)
+    raise ValueError(f"config.json speaks of {description['kind']!r}, which this version lacks")
+
+
+def rebuild_recipe(description: Mapping[str, Any]) -> Recipe:
+    """A recipe from the "recipe" entry of config.json."""
+    return replace(Recipe(), **{name: rebuild(part) for name, part in description.items()})

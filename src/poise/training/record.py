@@ -1,0 +1,210 @@
+"""Everything a run writes down about itself, beside its history and checkpoints."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from poise import runs
+from poise.problem import Problem
+from poise.training.recipe import Recipe, describe
+
+if TYPE_CHECKING:
+    import xarray
+
+    from poise.training.loop import Loop
+
+_PACKAGES = ("poise", "jax", "jaxlib", "equinox", "optax", "orbax-checkpoint", "numpy", "scipy")
+
+
+def configuration(
+    problem: Problem, recipe: Recipe, seed: int, origin: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The content of config.json: what is needed to repeat the run.
+
+    Parameters
+    ----------
+    origin
+        Where the problem came from: {"source": "zoo"}, or {"source": "file", "path": ...,
+        "sha256": ...}; a problem made in Python has none.
+    """
+    return {
+        "problem": {
+            "name": problem.name,
+            "equation": problem.equation,
+            **(origin or {"source": "python"}),
+            "coordinates": {
+                name: [low, high]
+                for name, low, high in zip(
+                    problem.coordinates, problem.domain.lower, problem.domain.upper, strict=True
+                )
+            },
+            "time": problem.time,
+            "fields": list(problem.fields),
+            "terms": list(problem.terms),
+            "coefficients": problem.coefficients,
+            "grid": problem.grid,
+        },
+        "recipe": describe(recipe),
+        "seed": seed,
+        "command": " ".join(["poise", *sys.argv[1:]]) if _is_command_line() else None,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **_versions()},
+        "machine": machine(),
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What the run was computed on."""
+    device = jax.devices()[0]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "cores_used": cores,
+        "device": device.device_kind,
+    }
+
+
+def results(loop: Loop, problem: Problem, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """The content of metrics.json, less status and message."""
+    evaluation, state = loop.evaluation, loop.state
+    _, final = evaluation(state.params)
+    _, best = evaluation(loop.best.params)
+    lowest = {
+        field: float(np.nanmin(loop.history[f"error.{field}"])) if len(loop.history) else None
+        for field in problem.exact
+    }
+    clock = loop.clock
+    return {
+        "problem": problem.name,
+        "recipe": recipe.name,
+        "seed": seed,
+        "dtype": recipe.dtype,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "steps": loop.taken,
+        "relative_l2": final,
+        "best_relative_l2": best,
+        "lowest_relative_l2": lowest,
+        "best_step": loop.best.step,
+        "best_held_out": loop.best.value,
+        "weights": {term: float(weight) for term, weight in state.weights.items()},
+        "coefficients": {
+            name: float(value) for name, value in loop.best.params.coefficients.items()
+        },
+        "compile_seconds": clock.compiling,
+        "train_seconds": clock.training,
+        "steps_per_second": loop.taken / clock.stepping if clock.stepping else None,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def solution_dataset(loop: Loop, problem: Problem) -> xarray.Dataset:
+    """Prediction of the chosen parameters, exact solution and absolute error on the grid."""
+    import xarray
+
+    evaluation = loop.evaluation
+    predicted = evaluation.on_grid(loop.best.params)
+    variables: dict[str, Any] = {}
+    names = tuple(problem.coordinates)
+    for field, values in predicted.items():
+        variables[field] = (names, values, {"long_name": f"predicted {field}"})
+    for field, values in evaluation.exact_on_grid().items():
+        error = np.abs(predicted[field] - values)
+        variables[f"{field}_exact"] = (names, values, {"long_name": f"exact {field}"})
+        variables[f"{field}_error"] = (names, error, {"long_name": f"absolute error of {field}"})
+    return xarray.Dataset(variables, coords=evaluation.axes, attrs={"units": "nondimensional"})
+
+
+def gradient_dataset(loop: Loop) -> xarray.Dataset:
+    """∇Lₖ of every term over the weight matrices, at the last step's parameters.
+
+    Variables: ``gradient`` (term, parameter), ``layer`` (parameter), ``weight`` (term).
+    """
+    import xarray
+
+    _, gradients = jax.jit(loop.step.signals)(loop.state)
+    rows, layers = [], np.zeros(0, np.int32)
+    for gradient in gradients.values():
+        matrices = [np.asarray(g) for g in jax.tree.leaves(gradient) if g.ndim >= 2]
+        rows.append(np.concatenate([matrix.ravel() for matrix in matrices]))
+        layers = np.repeat(np.arange(len(matrices), dtype=np.int32), [m.size for m in matrices])
+    weights = [float(loop.state.weights[term]) for term in gradients]
+    return xarray.Dataset(
+        {
+            "gradient": (("term", "parameter"), np.stack(rows)),
+            "layer": (("parameter",), layers),
+            "weight": (("term",), weights),
+        },
+        coords={"term": list(gradients)},
+    )
+
+
+def write_start(folder: Path, config: Mapping[str, Any]) -> None:
+    """Begin a run folder.
+
+    Raises
+    ------
+    ValueError
+        If it already holds a run.
+    """
+    if (folder / runs.CONFIG).exists():
+        raise ValueError(
+            f"{folder} already holds a run: choose another folder, or go on with it by "
+            f"`poise resume {folder}`"
+        )
+    runs.write_json(folder / runs.CONFIG, config)
+
+
+def write_results(
+    folder: Path,
+    metrics: Mapping[str, Any],
+    fields: xarray.Dataset,
+    gradients: xarray.Dataset,
+) -> None:
+    """End a run folder. metrics.json comes last: where it is, the rest is."""
+    runs.write_dataset(folder / runs.SOLUTION, fields)
+    runs.write_dataset(folder / runs.GRADIENTS, gradients)
+    runs.write_json(folder / runs.METRICS, metrics)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _is_command_line() -> bool:
+    return os.path.basename(sys.argv[0]) in ("poise", "__main__.py")

@@ -1,0 +1,223 @@
+"""`poise.train`: one run from problem to solution."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from poise import runs
+from poise.losses import Model, Objective
+from poise.networks import Architecture
+from poise.optimizers import Optax, Optimizer
+from poise.points import Sampler, samplers_for
+from poise.precision import working_in
+from poise.problem import Problem
+from poise.solution import Solution
+from poise.training import record
+from poise.training.checkpoint import Checkpoints
+from poise.training.display import Display
+from poise.training.loop import Loop
+from poise.training.recipe import Recipe
+from poise.training.step import Step
+from poise.weighting import Weighting
+
+
+def train(
+    problem: Problem,
+    *,
+    network: Architecture | eqx.Module | None = None,
+    weighting: Weighting | None = None,
+    optimizer: Optimizer | optax.GradientTransformation | None = None,
+    points: int | Sampler | Mapping[str, int | Sampler] | None = None,
+    steps: int | None = None,
+    seed: int = 1234,
+    dtype: str | None = None,
+    record_every: int | None = None,
+    out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    checkpoint_seconds: float = 20.0,
+    progress: bool = True,
+) -> Solution:
+    """Train a network on a problem, every choice by hand.
+
+    What is left out is as in the reference experiment of Wang, Teng & Perdikaris (2021): five
+    hidden layers of 50 units, 128 fresh uniform points per place and step, adaptive weights,
+    Adam, 40,001 steps, float32.
+
+    Parameters
+    ----------
+    problem
+        What must hold.
+    network
+        An architecture such as ``poise.networks.MLP(width=50, depth=5)``, or any equinox module
+        that maps a point (d,) to the fields there (m,).
+    weighting
+        Rule for the loss weights: ``poise.weighting.Annealing()``, ``Fixed({...})``.
+    optimizer
+        A poise optimizer or any optax gradient transformation.
+    points
+        Collocation points per place and step: a number, a sampler such as
+        ``poise.points.Sobol(256)``, or a mapping from terms to either.
+    steps
+        Optimizer steps.
+    seed
+        Everything random follows from it: the same seed gives the same numbers on the same
+        machine and versions.
+    dtype
+        "float32" or "float64".
+    record_every
+        Steps between rows of the history; a two-hundredth of the run if left out.
+    out
+        Run folder to write as training goes on, with checkpoints.
+    resume
+        Go on from the newest checkpoint in `out`, if there is one.
+    checkpoint_seconds
+        Least time between checkpoints.
+    progress
+        Show progress: a bar on a terminal, plain lines elsewhere.
+
+    Returns
+    -------
+    Solution
+        Whatever happened: a run that met numbers that are not finite, or was interrupted by
+        Ctrl-C, returns its last finite parameters with a status that says so.
+
+    Raises
+    ------
+    ValueError
+        For settings that do not fit the problem, before any training.
+    """
+    recipe = Recipe(name="custom")
+    if isinstance(optimizer, optax.GradientTransformation):
+        optimizer = Optax(optimizer)
+    given = {
+        "network": network,
+        "weighting": weighting,
+        "optimizer": optimizer,
+        "points": points,
+        "steps": steps,
+        "dtype": dtype,
+        "record_every": record_every,
+    }
+    chosen = {name: value for name, value in given.items() if value is not None}
+    recipe = Recipe(**{"name": "custom", **chosen})
+    return run(
+        problem,
+        recipe,
+        seed=seed,
+        out=None if out is None else Path(out),
+        resume=resume,
+        checkpoint_seconds=checkpoint_seconds,
+        display=Display(recipe.steps) if progress else None,
+    )
+
+
+def prepare(problem: Problem, recipe: Recipe, seed: int) -> Loop:
+    """Everything a run needs, ready to be compiled. Call it inside `working_in`."""
+    dtype = jnp.dtype(recipe.dtype)
+    network_key, points_key, loop_key = jax.random.split(jax.random.PRNGKey(seed), 3)
+    draws = {
+        term: any(block.patch is not None for block in blocks)
+        for term, blocks in problem.blocks.items()
+    }
+    samplers = samplers_for(recipe.points, draws)
+    objective = Objective(problem, samplers, points_key, dtype)
+    network = recipe.network
+    if isinstance(network, Architecture):
+        network = network.build(problem.domain, len(problem.fields), network_key, dtype)
+    else:
+        network = _adopt(network, dtype)
+    _check_network(network, problem, dtype)
+    coefficients = {n: jnp.asarray(v, dtype) for n, v in problem.coefficients.items()}
+    step = Step(objective, recipe.weighting, recipe.optimizer, Model(network, coefficients))
+    return Loop(step, recipe.steps, recipe.interval, loop_key)
+
+
+def run(
+    problem: Problem,
+    recipe: Recipe,
+    *,
+    seed: int,
+    out: Path | None = None,
+    resume: bool = False,
+    origin: Mapping[str, Any] | None = None,
+    checkpoint_seconds: float = 20.0,
+    display: Display | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Solution:
+    """Train by a recipe. `train` with the choices in one object, for the command line.
+
+    Parameters
+    ----------
+    origin
+        Where the problem came from, for config.json.
+    extra
+        More entries for config.json.
+    """
+    with working_in(recipe.dtype):
+        loop = prepare(problem, recipe, seed)
+        config = {**record.configuration(problem, recipe, seed, origin), **(extra or {})}
+        checkpoints = None
+        if out is not None:
+            if not (resume and (out / runs.CONFIG).exists()):
+                record.write_start(out, config)
+            checkpoints = Checkpoints(out / runs.CHECKPOINTS)
+            if resume:
+                loop.restore(checkpoints)
+            loop.history.write_to(out / runs.HISTORY)
+        with display or nullcontext():
+            if display:
+                display.say("compiling")
+            loop.compile()
+            outcome = loop.run(
+                checkpoints,
+                checkpoint_seconds,
+                display.update if display else lambda taken, row: None,
+            )
+        if checkpoints:
+            checkpoints.close()
+        metrics = {
+            **record.results(loop, problem, recipe, seed),
+            "status": outcome.status,
+            "message": outcome.message,
+        }
+        fields = record.solution_dataset(loop, problem)
+        gradients = record.gradient_dataset(loop)
+        if out is not None:
+            record.write_results(out, metrics, fields, gradients)
+        model = loop.step.model(loop.best.params)
+    return Solution(
+        problem, model, recipe.dtype, config, metrics, loop.history, fields, gradients, out
+    )
+
+
+def _adopt(network: Any, dtype: Any) -> Any:
+    """A user's own module, in the precision of the run."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, dtype) if eqx.is_inexact_array(leaf) else leaf, network
+    )
+
+
+def _check_network(network: Any, problem: Problem, dtype: Any) -> None:
+    inputs, outputs = len(problem.coordinates), len(problem.fields)
+    point = jax.ShapeDtypeStruct((inputs,), dtype)
+    try:
+        shape = eqx.filter_eval_shape(network, point).shape
+    except Exception as error:
+        raise ValueError(
+            f"the network cannot be called on a point of shape ({inputs},): "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if shape != (outputs,):
+        raise ValueError(
+            f"the network maps a point of shape ({inputs},) to shape {shape}; it must give "
+            f"({outputs},), one number for each of the fields {', '.join(problem.fields)}"
+        )

@@ -1,0 +1,136 @@
+"""Learning-rate annealing: loss weights from the statistics of back-propagated gradients.
+
+Wang, Teng & Perdikaris, "Understanding and mitigating gradient flow pathologies in
+physics-informed neural networks", SIAM J. Sci. Comput. 43 (2021), Algorithm 1, eqs. (40)-(41).
+
+Every `every` steps, with r the reference term (the equation) and k any other,
+
+    λ̂ₖ = maxₗ max|∂L_r/∂Wₗ| / (meanₗ mean|∂(λₖ Lₖ)/∂Wₗ| + ε)
+    λₖ ← ema · λₖ + (1 - ema) · λ̂ₖ,        λ_r = 1.
+
+Wₗ are the weight *matrices* of the layers; biases take no part. The mean goes first over the
+entries of a layer and then plainly over the layers, so that a small layer counts as much as a
+large one; the maximum goes over all entries.
+
+The denominator. The authors' code, which gave the published figures, differentiates the loss
+*with its present weight*: since ∇(λₖLₖ) = λₖ∇Lₖ the fixed point is λₖ = √(max/mean). The text
+of the article has the loss without it (eq. 40), fixed point max/mean. `weighted` chooses;
+the default is the code's.
+
+Cost: none for the gradients, which the step has at hand, and one pass over them every `every`
+steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from poise.weighting.weighting import Signals, Weighting, Weights, check_names, ones
+
+
+@dataclass(frozen=True)
+class Annealing(Weighting):
+    """Weights by the gradient-statistics rule of Wang, Teng & Perdikaris (2021).
+
+    Attributes
+    ----------
+    every
+        Steps between updates.
+    ema
+        Share of the old weight that is kept at an update, in [0, 1).
+    weighted
+        Take the gradient of the weighted loss in the denominator (the authors' code), or of
+        the unweighted one (their text).
+    reference
+        The term whose weight stays 1 and whose largest gradient the others are measured by.
+        None: the one named "residual", or else the first.
+    epsilon
+        Added to the denominator.
+    minimum, maximum
+        Bounds on every λₖ but the reference's, applied after the average.
+
+    Raises
+    ------
+    ValueError
+        For a setting outside its range; from `init`, for a reference that does not exist.
+    """
+
+    every: int = 10
+    ema: float = 0.9
+    weighted: bool = True
+    reference: str | None = None
+    epsilon: float = 1e-10
+    minimum: float = 0.0
+    maximum: float = math.inf
+
+    needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+
+    def __post_init__(self) -> None:
+        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+            raise ValueError(f"Annealing(every={self.every!r}): must be a whole number, 1 or more")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"Annealing(ema={self.ema!r}): must be in [0, 1); 0.9 is usual")
+        if not (math.isfinite(self.epsilon) and self.epsilon > 0):
+            raise ValueError(f"Annealing(epsilon={self.epsilon!r}): must be positive")
+        if not 0 <= self.minimum <= self.maximum:
+            raise ValueError(
+                f"Annealing(minimum={self.minimum!r}, maximum={self.maximum!r}): "
+                "must satisfy 0 <= minimum <= maximum"
+            )
+
+    @property
+    def interval(self) -> int:
+        return self.every
+
+    def init(self, names: Sequence[str], dtype: Any = None) -> tuple[Weights, Weights]:
+        if self.reference is not None:
+            check_names("Annealing(reference=...)", [self.reference], names)
+        weights = ones(names, dtype)
+        return weights, weights
+
+    def update(
+        self, state: Weights, signals: Signals
+    ) -> tuple[Weights, Weights, dict[str, Array]]:
+        assert signals.gradients is not None
+        reference = self._reference(list(signals.gradients))
+        largest = largest_entry(signals.gradients[reference])
+        weights = dict(state)
+        info = {"max_gradient": largest}
+        for name, gradient in signals.gradients.items():
+            if name == reference:
+                continue
+            mean = mean_magnitude(gradient)
+            # ∇(λL) = λ∇L: the weighted statistic needs no second gradient.
+            denominator = (state[name] * mean if self.weighted else mean) + self.epsilon
+            target = largest / denominator
+            average = self.ema * state[name] + (1 - self.ema) * target
+            weights[name] = jnp.clip(average, self.minimum, self.maximum)
+            info[f"mean_gradient.{name}"] = mean
+        return weights, weights, info
+
+    def _reference(self, names: Sequence[str]) -> str:
+        if self.reference is not None:
+            return self.reference
+        return "residual" if "residual" in names else names[0]
+
+
+def weight_matrices(gradient: Any) -> list[Array]:
+    """The leaves that belong to weight matrices: arrays of two axes or more."""
+    return [leaf for leaf in jax.tree.leaves(gradient) if leaf.ndim >= 2]
+
+
+def largest_entry(gradient: Any) -> Array:
+    """maxₗ max|g_l| over the weight matrices."""
+    return jnp.max(jnp.stack([jnp.max(jnp.abs(g)) for g in weight_matrices(gradient)]))
+
+
+def mean_magnitude(gradient: Any) -> Array:
+    """meanₗ mean|g_l|: the mean over layers of the layers' means."""
+    return jnp.mean(jnp.stack([jnp.mean(jnp.abs(g)) for g in weight_matrices(gradient)]))
