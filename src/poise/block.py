@@ -83,8 +83,9 @@ class Block:
     @property
     def _normal(self) -> tuple[str, int] | None:
         """Coordinate and sign of the outward normal, where there is one to speak of."""
-        on_boundary = self.patch is not None and self.conditions[0].kind == "boundary"
-        return self.patch.normal if on_boundary else None
+        if self.patch is None or self.conditions[0].kind != "boundary":
+            return None
+        return self.patch.normal
 
     def _evaluate(self, fields: Mapping[str, Field], others: Mapping[str, Any]) -> list[Array]:
         if self.patch is None:

@@ -136,9 +136,7 @@ class Problem:
             required, optional = argument_names(function)
             chosen = [*required, *(name for name in optional if name in by_name)]
             with jax.enable_x64(True):
-                value = np.asarray(
-                    function(**{name: by_name[name] for name in chosen}), np.float64
-                )
+                value = np.asarray(function(**{name: by_name[name] for name in chosen}), np.float64)
             values[field] = np.broadcast_to(value, points.shape[1:])
         return values
 
@@ -181,8 +179,7 @@ class Problem:
             for patch in patches:
                 places.setdefault((condition.kind, patch), []).append(condition)
         return found + [
-            build_block(term, self.names, patch, group)
-            for (_, patch), group in places.items()
+            build_block(term, self.names, patch, group) for (_, patch), group in places.items()
         ]
 
     def _check_inside(self, block: Block) -> None:
@@ -238,9 +235,7 @@ class Problem:
     def _check_grid(self, grid: int | Mapping[str, int] | None) -> dict[str, int]:
         if grid is None:
             grid = _GRID.get(self.domain.dimension, 10)
-        chosen = (
-            dict.fromkeys(self.coordinates, grid) if isinstance(grid, int) else dict(grid)
-        )
+        chosen = dict.fromkeys(self.coordinates, grid) if isinstance(grid, int) else dict(grid)
         if set(chosen) != set(self.coordinates):
             raise ValueError(
                 f"grid={grid!r}: give one number or one for each of {', '.join(self.coordinates)}"

@@ -67,7 +67,7 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file atomically. NaN and infinities, which JSON lacks, become null."""
-    write_text(path, json.dumps(_plain(content), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(content), indent=2, allow_nan=False) + "\n")
 
 
 def write_history(path: Path, columns: Mapping[str, Sequence[float]]) -> None:
@@ -111,9 +111,13 @@ class Run:
         if not path.exists():
             raise RunFolderError(f"{self.path} has no {HISTORY}: the run recorded nothing")
         with path.open(newline="") as stream:
-            header, *rows = list(csv.reader(stream))
-        complete = [row for row in rows if len(row) == len(header)]
-        table = np.array(complete, dtype=np.float64).reshape(len(complete), len(header))
+            header, *rows = list(csv.reader(stream)) or [[]]
+        # A run killed while it wrote a line leaves part of one.
+        complete = [row for row in rows if len(row) == len(header) and row[-1]]
+        try:
+            table = np.array(complete, dtype=np.float64).reshape(len(complete), len(header))
+        except ValueError as error:
+            raise RunFolderError(f"{path} holds something that is not a number: {error}") from None
         return {name: table[:, column] for column, name in enumerate(header)}
 
     @cached_property
@@ -192,20 +196,23 @@ def _read_dataset(path: Path) -> xarray.Dataset:
 
     if not path.exists():
         raise RunFolderError(f"{path.parent} has no {path.name}: the run did not get that far")
-    with xarray.open_dataset(path, engine="scipy") as dataset:
-        return dataset.load()
+    try:
+        with xarray.open_dataset(path, engine="scipy") as dataset:
+            return dataset.load()
+    except (TypeError, OSError, ValueError) as error:
+        raise RunFolderError(f"{path} is not a netCDF file: {error}") from error
 
 
-def _plain(value: Any) -> Any:
-    """JSON's own types only."""
+def plain(value: Any) -> Any:
+    """A value in JSON's own types; numbers that are not finite become None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.generic) or (hasattr(value, "ndim") and value.ndim == 0):
         value = value.item()
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Path):

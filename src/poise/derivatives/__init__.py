@@ -1,4 +1,4 @@
-"""Derivatives of the fields: which ones a residual asks for, and one propagation for all of them."""
+"""Derivatives of the fields: which a residual asks for, and one propagation for all of them."""
 
 from poise.derivatives.field import Field, requested
 from poise.derivatives.operator import Operator, plan_operators

@@ -13,6 +13,9 @@ from jaxtyping import Array
 
 from poise.derivatives.streams import MultiIndex
 
+Values = Any
+"""A JAX array while a residual is traced, a NumPy array or number in a prediction."""
+
 RESERVED = frozenset({"d", "n", "normal", "gradient", "laplacian", "shape", "dtype", "ndim"})
 """Attributes of a field that no coordinate may be named after."""
 
@@ -46,7 +49,7 @@ class Field:
         name: str,
         coordinates: Sequence[str],
         spatial: Sequence[str],
-        lookup: Callable[[MultiIndex], Array],
+        lookup: Callable[[MultiIndex], Values],
         normal: tuple[str, int] | None = None,
     ) -> None:
         self._name = name
@@ -56,11 +59,11 @@ class Field:
         self._normal = normal
 
     @property
-    def value(self) -> Array:
+    def value(self) -> Values:
         """The field itself, as an array."""
         return self._lookup(())
 
-    def d(self, *names: str) -> Array:
+    def d(self, *names: str) -> Values:
         """The derivative by the named coordinates, in any order: ``u.d("theta", "theta")``."""
         if not names:
             raise ValueError(f"{self._name}.d() names no coordinate; {self._choices()}")
@@ -70,19 +73,20 @@ class Field:
         return self._lookup(tuple(sorted(self._coordinates.index(name) for name in names)))
 
     @property
-    def gradient(self) -> Array:
+    def gradient(self) -> Values:
         """First derivatives by the spatial coordinates, stacked in the first axis."""
         parts = [self.d(name) for name in self._spatial]
-        return (np if _is_numpy(parts[0]) else jnp).stack(parts)
+        stack = np.stack if _is_numpy(parts[0]) else jnp.stack
+        return stack(parts)
 
     @property
-    def laplacian(self) -> Array:
+    def laplacian(self) -> Values:
         """Sum of the second derivatives by the spatial coordinates."""
         second = [self.d(name, name) for name in self._spatial]
         return sum(second[1:], start=second[0])
 
     @property
-    def n(self) -> Array:
+    def n(self) -> Values:
         """The derivative along the outward normal of the boundary."""
         if self._normal is None:
             # AttributeError would be lost on callers that probe attributes: this is a mistake.
@@ -90,7 +94,7 @@ class Field:
         name, sign = self._normal
         return sign * self.d(name)
 
-    def __getattr__(self, attribute: str) -> Array:
+    def __getattr__(self, attribute: str) -> Values:
         if attribute.startswith("_"):
             raise AttributeError(attribute)
         if attribute in self._coordinates:
@@ -105,13 +109,13 @@ class Field:
 
     # A field stands for its value wherever an array may stand.
 
-    def __jax_array__(self) -> Array:
+    def __jax_array__(self) -> Values:
         return self.value
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.value, dtype=dtype)
 
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Array:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Values:
         # numpy.sin(u) and numpy.float64(2) * u come here: the same function of jax.numpy
         # can be traced where numpy's cannot.
         values = [_plain(item) for item in inputs]
@@ -140,7 +144,7 @@ class Field:
     def __len__(self) -> int:
         return len(self.value)
 
-    def __getitem__(self, index: Any) -> Array:
+    def __getitem__(self, index: Any) -> Values:
         return self.value[index]
 
     def __repr__(self) -> str:

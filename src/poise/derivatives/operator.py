@@ -119,13 +119,10 @@ def _constant_slopes(
 
             return jax.jvp(at, (values[chosen],), (jnp.ones_like(values[chosen]),))[1]
 
-        values_and_rest, structure = jax.tree.flatten(shapes)
-        traced = jax.make_jaxpr(lambda *leaves: slope(*jax.tree.unflatten(structure, leaves)))(
-            *values_and_rest
-        )
+        traced = jax.make_jaxpr(slope)(*shapes)
         if _depends(traced):
             return None
-        ones = [jnp.ones(leaf.shape, leaf.dtype) for leaf in values_and_rest]
+        ones = [jnp.ones(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(shapes)]
         columns.append([float(number) for number in core.jaxpr_as_fun(traced)(*ones)])
     return np.array(columns).T
 

@@ -55,17 +55,12 @@ def call_inner(equation: Any) -> core.ClosedJaxpr | None:
 
 
 def _as_function(equation: Any) -> Callable[..., Sequence[Any]]:
-    """One operation as a function of all its operands, literals included."""
-    variables = [
-        core.Var(atom.aval) if isinstance(atom, core.Literal) else atom for atom in equation.invars
-    ]
-    distinct = list(dict.fromkeys(variables))
-    jaxpr = core.Jaxpr((), distinct, equation.outvars, [equation.replace(invars=variables)])
-    function = core.jaxpr_as_fun(core.ClosedJaxpr(jaxpr, ()))
+    """One operation as a function of its operands."""
+    primitive = equation.primitive
 
     def call(*operands: Any) -> Sequence[Any]:
-        chosen = dict(zip(variables, operands, strict=True))
-        return function(*(chosen[v] for v in distinct))
+        outputs = primitive.bind(*operands, **primitive.get_bind_params(equation.params))
+        return outputs if primitive.multiple_results else [outputs]
 
     return call
 
@@ -255,9 +250,7 @@ def _mixed(of: Callable[..., list[Array]], jets: Sequence[Jet], alpha: tuple[int
     sums over every partition of α but the one into a single block.
     """
     positions = range(len(alpha))
-    subsets = [
-        [i for i in positions if bits >> i & 1] for bits in range(1, (1 << len(alpha)) - 1)
-    ]
+    subsets = [[i for i in positions if bits >> i & 1] for bits in range(1, (1 << len(alpha)) - 1)]
 
     def at(epsilons: list[Array]) -> list[Array]:
         operands = []
@@ -284,6 +277,12 @@ def _mixed(of: Callable[..., list[Array]], jets: Sequence[Jet], alpha: tuple[int
     return differentiate(0, [])
 
 
+_CARRIED = (
+    *("neg", "reshape", "squeeze", "expand_dims", "broadcast_in_dim", "transpose", "slice"),
+    *("rev", "reduce_sum", "cumsum", "convert_element_type", "copy", "copy_p", "real"),
+    *("dynamic_slice", "gather"),
+)
+
 _RULES: dict[str, Rule] = {
     "add": _add(1),
     "add_any": _add(1),
@@ -295,11 +294,5 @@ _RULES: dict[str, Rule] = {
     "concatenate": _joined(0),
     "pad": _joined(0),
     "select_n": _joined(1),
-    **dict.fromkeys(
-        (
-            "neg reshape squeeze expand_dims broadcast_in_dim transpose slice rev reduce_sum "
-            "cumsum convert_element_type copy copy_p real dynamic_slice gather"
-        ).split(),
-        _carried,
-    ),
+    **dict.fromkeys(_CARRIED, _carried),
 }

@@ -28,9 +28,9 @@ def compose(
     A stream Σ c_α ∂^α obeys φ'(z) · (Σ c_α ∂^α z) plus products of lower derivatives of z, which
     are formed for each α of its own.
     """
-    terms: dict[Stream, list[tuple[int, Array | None, float]]] = {}
+    terms: dict[Stream, list[tuple[int, Array, float]]] = {}
     for stream in streams:
-        found: list[tuple[int, Array | None, float]] = []
+        found: list[tuple[int, Array, float]] = []
         if stream in parts:
             found.append((1, parts[stream], 1.0))
         for alpha, coefficient in stream:
@@ -127,17 +127,17 @@ def power(exponent: Array) -> Tower:
 
 RECIPROCAL: Tower = _differentiated(lambda equation, z: 1.0 / z)
 
+_BY_DIFFERENTIATION = (
+    *("abs", "acos", "acosh", "asin", "asinh", "atan", "atanh", "cbrt", "cosh", "digamma"),
+    *("erf", "erf_inv", "erfc", "exp2", "expm1", "integer_pow", "lgamma", "log", "log1p"),
+    *("rsqrt", "sign", "sinh", "sqrt", "square", "tan"),
+)
+
 TOWERS: dict[str, Tower] = {
     "tanh": _algebraic(jnp.tanh, [1.0, 0.0, -1.0]),
     "logistic": _algebraic(jax.nn.sigmoid, [0.0, 1.0, -1.0]),
     "sin": _sine(0),
     "cos": _sine(1),
     "exp": _exponential,
-    **dict.fromkeys(
-        (
-            "abs acos acosh asin asinh atan atanh cbrt cosh digamma erf erf_inv erfc exp2 expm1 "
-            "integer_pow lgamma log log1p rsqrt sign sinh sqrt square tan"
-        ).split(),
-        _differentiated(_bound),
-    ),
+    **dict.fromkeys(_BY_DIFFERENTIATION, _differentiated(_bound)),
 }

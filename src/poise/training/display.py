@@ -116,3 +116,83 @@ class Display:
 
 def _worth(name: str) -> Any:
     return name == "loss" or name.startswith(("loss.", "weight.", "error."))
+
+
+class ComparisonDisplay:
+    """One progress display for all runs of a comparison.
+
+    Parameters
+    ----------
+    labels
+        The runs, in the order in which they will be begun.
+    steps
+        Steps of each.
+    """
+
+    def __init__(self, labels: list[str], steps: int, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self.steps = steps
+        self._said = time.monotonic()
+        self._taken = dict.fromkeys(labels, 0)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self._total = self._bar.add_task("all runs", total=steps * len(labels), note="")
+        self._tasks = {
+            label: self._bar.add_task(label, total=steps, note="waiting") for label in labels
+        }
+
+    def __enter__(self) -> ComparisonDisplay:
+        if self.console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.console.is_terminal:
+            self._bar.stop()
+
+    def update(self, label: str, kind: str, what: Any) -> None:
+        """Show an event of a run: "at" (steps, row), "ended" status, or "failed" why."""
+        if kind == "at":
+            taken, row = what
+            self._taken[label] = taken
+            self._bar.update(self._tasks[label], completed=taken)
+            if row:
+                self._bar.update(self._tasks[label], note=_errors(row))
+        else:
+            if kind == "ended" and what == "budget spent":
+                self._taken[label] = self.steps
+                self._bar.update(self._tasks[label], completed=self.steps)
+            note = what if kind == "ended" else f"failed: {what}"
+            self._bar.update(self._tasks[label], note=note)
+        self._bar.update(self._total, completed=sum(self._taken.values()))
+        if not self.console.is_terminal:
+            self._plain(label, kind, what)
+
+    def _plain(self, label: str, kind: str, what: Any) -> None:
+        now = time.monotonic()
+        if kind != "at":
+            print(f"{label}: {kind}, {what}", file=sys.stderr, flush=True)
+        elif now - self._said >= PLAIN_SECONDS:
+            self._said = now
+            done, total = sum(self._taken.values()), self.steps * len(self._taken)
+            print(f"all runs: {100 * done / total:.0f} % of steps", file=sys.stderr, flush=True)
+
+
+def _errors(row: dict[str, float]) -> str:
+    errors = [
+        f"{name.removeprefix('error.')} {value:.2e}"
+        for name, value in row.items()
+        if name.startswith("error.")
+    ]
+    return "error " + ", ".join(errors) if errors else f"held-out {row['held_out']:.2e}"

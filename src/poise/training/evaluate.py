@@ -33,9 +33,7 @@ class Evaluation:
 
     def __init__(self, step: Step, key: PRNGKeyArray) -> None:
         problem, dtype = step.objective.problem, step.objective.dtype
-        drawn = {
-            term: Uniform(HELD_OUT_POINTS, fresh=False) for term in step.objective.samplers
-        }
+        drawn = {term: Uniform(HELD_OUT_POINTS, fresh=False) for term in step.objective.samplers}
         held_out = Objective(problem, drawn, key, dtype)
         points = held_out.sample(key)
         self.axes, grid = problem.grid_points()

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -43,9 +44,11 @@ class Recipe:
 
     name: str = "annealing"
     network: Any = field(default_factory=MLP)
-    points: int | Sampler | Mapping[str, int | Sampler] = Uniform(128)
-    weighting: Weighting = Annealing()
-    optimizer: Optimizer = Adam()
+    points: int | Sampler | Mapping[str, int | Sampler] = field(
+        default_factory=lambda: Uniform(128)
+    )
+    weighting: Weighting = field(default_factory=Annealing)
+    optimizer: Optimizer = field(default_factory=Adam)
     steps: int = 40_001
     dtype: str = "float32"
     record_every: int | None = None
@@ -114,8 +117,8 @@ def describe(item: Any) -> Any:
         if item is function:
             return {"activation": name}
     kind = type(item)
-    at_home = kind.__module__.startswith(_HOMES) or kind is Recipe
-    if is_dataclass(item) and at_home and not hasattr(item, "__call__"):
+    ours = kind is Recipe or any(hasattr(importlib.import_module(h), kind.__name__) for h in _HOMES)
+    if is_dataclass(item) and not isinstance(item, eqx.Module) and ours:
         parts = {f.name: describe(getattr(item, f.name)) for f in fields(item)}
         return parts if kind is Recipe else {"kind": kind.__name__, **parts}
     return {"python": repr(item)}

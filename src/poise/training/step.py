@@ -124,9 +124,7 @@ class Step:
         ) -> tuple[TrainState, Progress, Array]:
             state, _, left = carry
             after, progress = self(state)
-            kept = jax.tree.map(
-                lambda new, old: jnp.where(progress.finite, new, old), after, state
-            )
+            kept = jax.tree.map(lambda new, old: jnp.where(progress.finite, new, old), after, state)
             return kept, progress, left - 1
 
         zero = jnp.zeros((), self.objective.dtype)

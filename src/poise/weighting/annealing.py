@@ -95,9 +95,7 @@ class Annealing(Weighting):
         weights = ones(names, dtype)
         return weights, weights
 
-    def update(
-        self, state: Weights, signals: Signals
-    ) -> tuple[Weights, Weights, dict[str, Array]]:
+    def update(self, state: Weights, signals: Signals) -> tuple[Weights, Weights, dict[str, Array]]:
         assert signals.gradients is not None
         reference = self._reference(list(signals.gradients))
         largest = largest_entry(signals.gradients[reference])

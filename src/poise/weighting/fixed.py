@@ -51,7 +51,5 @@ class Fixed(Weighting):
         }
         return weights, weights
 
-    def update(
-        self, state: Weights, signals: Signals
-    ) -> tuple[Weights, Weights, dict[str, Array]]:
+    def update(self, state: Weights, signals: Signals) -> tuple[Weights, Weights, dict[str, Array]]:
         return state, state, {}

@@ -40,9 +40,7 @@ def klein_gordon() -> Problem:
         fields=["u"],
         terms={
             "residual": interior(
-                lambda u, t, x: (
-                    u.tt + ALPHA * u.xx + BETA * u + GAMMA * u**POWER - forcing(t, x)
-                )
+                lambda u, t, x: u.tt + ALPHA * u.xx + BETA * u + GAMMA * u**POWER - forcing(t, x)
             ),
             "initial": [
                 initial(lambda u, x: u - x),

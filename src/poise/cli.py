@@ -1,0 +1,412 @@
+"""The command line. Strings become objects here and nowhere else."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from poise import cache, networks, optimizers, points, runs, sources, threads, zoo
+from poise.precision import DTYPES
+from poise.training import compare as comparing
+from poise.training.display import ComparisonDisplay, Display
+from poise.training.recipe import ACTIVATIONS, RECIPES, Recipe, describe, named, rebuild_recipe
+from poise.training.run import run
+from poise.weighting import Annealing
+
+SAMPLERS = {"uniform": points.Uniform, "sobol": points.Sobol}
+INTERRUPTED_EXIT = 130
+
+out = Console(highlight=False, soft_wrap=True)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="poise", message="poise %(version)s")
+def cli() -> None:
+    """Train physics-informed neural networks that keep the terms of their loss in balance.
+
+    PROBLEM is a name that `poise problems` lists, or a Python file that defines `problem`.
+    """
+
+
+@cli.command()
+def problems() -> None:
+    """List the problems that are ready to run."""
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for heading in ("name", "equation", "domain", "terms", "reference"):
+        table.add_column(heading, overflow="fold")
+    for name in zoo.names():
+        entry, problem = zoo.entry(name), zoo.load(name)
+        domain = ", ".join(
+            f"{c} in ({low:g}, {high:g})"
+            for c, low, high in zip(
+                problem.coordinates, problem.domain.lower, problem.domain.upper, strict=True
+            )
+        )
+        table.add_row(name, problem.equation, domain, ", ".join(problem.terms), entry.reference)
+    out.print(table)
+
+
+def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that `train` and `compare` share."""
+    whole = click.IntRange(min=1)
+    options = [
+        click.option("--steps", type=whole, help="Optimizer steps.  [default: 40001]"),
+        click.option(
+            "--points",
+            "count",
+            type=whole,
+            help="Collocation points per place and step.  [default: 128]",
+        ),
+        click.option(
+            "--sampler",
+            type=click.Choice(list(SAMPLERS)),
+            help="How points are drawn.  [default: uniform]",
+        ),
+        click.option(
+            "--fixed-points", is_flag=True, help="Keep the first points instead of drawing anew."
+        ),
+        click.option("--width", type=whole, help="Units of a hidden layer.  [default: 50]"),
+        click.option("--depth", type=whole, help="Hidden layers.  [default: 5]"),
+        click.option(
+            "--activation",
+            type=click.Choice(list(ACTIVATIONS)),
+            help="Of the hidden layers.  [default: tanh]",
+        ),
+        click.option("--lr", type=float, help="Learning rate at the start.  [default: 0.001]"),
+        click.option("--dtype", type=click.Choice(DTYPES), help="Precision.  [default: float32]"),
+        click.option(
+            "--weighting-every",
+            type=whole,
+            help="Steps between updates of adaptive weights.  [default: 10]",
+        ),
+        click.option(
+            "--ema",
+            type=click.FloatRange(0, 1, max_open=True),
+            help="Share of the old weight kept at an update.  [default: 0.9]",
+        ),
+        click.option(
+            "--record-every",
+            type=whole,
+            help="Steps between rows of the history.  [default: a 200th of the run]",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def build_recipe(name: str, chosen: dict[str, Any], strict: bool = True) -> Recipe:
+    """A named recipe with the options a user gave.
+
+    With `strict`, options that the recipe has no use for are an error.
+    """
+    recipe = named(name)
+    given = {option: value for option, value in chosen.items() if value not in (None, False)}
+    network, optimizer, weighting = recipe.network, recipe.optimizer, recipe.weighting
+    assert isinstance(network, networks.MLP)
+    assert isinstance(optimizer, optimizers.Adam)
+    for option in ("width", "depth"):
+        if option in given:
+            network = replace(network, **{option: given[option]})
+    if "activation" in given:
+        network = replace(network, activation=ACTIVATIONS[given["activation"]])
+    if "lr" in given:
+        optimizer = replace(optimizer, learning_rate=given["lr"])
+    for option, part in (("weighting_every", "every"), ("ema", "ema")):
+        if option in given and isinstance(weighting, Annealing):
+            weighting = replace(weighting, **{part: given[option]})
+        elif option in given and strict:
+            raise ValueError(
+                f"--{option.replace('_', '-')}: the recipe {name!r} has no adaptive weights"
+            )
+    assert isinstance(recipe.points, points.Sampler)
+    sampler = SAMPLERS[given["sampler"]] if "sampler" in given else type(recipe.points)
+    parts = {name: given[name] for name in ("steps", "dtype", "record_every") if name in given}
+    return replace(
+        recipe,
+        network=network,
+        optimizer=optimizer,
+        weighting=weighting,
+        points=sampler(given.get("count", recipe.points.count), "fixed_points" not in given),
+        **parts,
+    )
+
+
+@cli.command()
+@click.argument("problem")
+@click.option(
+    "--recipe",
+    type=click.Choice(list(RECIPES)),
+    default="annealing",
+    show_default=True,
+    help="fixed: all loss weights 1; annealing: weights from gradient statistics.",
+)
+@recipe_options
+@click.option("--seed", type=int, default=1234, show_default=True, help="Of everything random.")
+@click.option(
+    "--threads",
+    "thread_count",
+    type=click.IntRange(min=1),
+    help="CPU threads.  [default: measured for long runs, else 1]",
+)
+@click.option(
+    "--out", "folder", type=click.Path(path_type=Path), help="Run folder.  [default: in runs/]"
+)
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(min=0),
+    default=20.0,
+    show_default=True,
+    help="Least time between checkpoints.",
+)
+@click.option("--report/--no-report", default=True, help="Draw figures and report.html at the end.")
+def train(
+    problem: str,
+    recipe: str,
+    seed: int,
+    thread_count: int | None,
+    folder: Path | None,
+    checkpoint_seconds: float,
+    report: bool,
+    **chosen: Any,
+) -> None:
+    """Train a network on PROBLEM and write a run folder."""
+    loaded, origin = sources.find(problem)
+    built = build_recipe(recipe, chosen)
+    folder = folder or unused(Path("runs") / f"{loaded.name}-{recipe}-seed{seed}")
+    _refuse_used(folder)
+    thread_count = _set_threads(thread_count, problem, built)
+    comparing.copy_source(origin, folder)
+    _train(loaded, built, seed, folder, False, origin, checkpoint_seconds, report, thread_count)
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--threads", "thread_count", type=click.IntRange(min=1), help="CPU threads.")
+@click.option("--checkpoint-seconds", type=click.FloatRange(min=0), default=20.0, show_default=True)
+@click.option("--report/--no-report", default=True, help="Draw figures and report.html at the end.")
+def resume(folder: Path, thread_count: int | None, checkpoint_seconds: float, report: bool) -> None:
+    """Go on with the interrupted or killed run in DIR, to the same numbers."""
+    found = runs.read(folder)
+    if isinstance(found, runs.Comparison):
+        raise ValueError(f"{folder} is a comparison: give the same `poise compare` with --out")
+    if found.finished and found.metrics["status"] not in ("interrupted",):
+        out.print(f"nothing to do: {found.metrics['status']}, {found.metrics['message']}")
+        return
+    config = found.config
+    recipe = rebuild_recipe(config["recipe"])
+    problem = sources.reload(config["problem"]["name"], config["problem"], folder / "problem.py")
+    # As many threads as before: another number may round differently.
+    thread_count = _set_threads(thread_count or config.get("threads", 1), "", recipe)
+    _train(
+        problem,
+        recipe,
+        config["seed"],
+        folder,
+        True,
+        config["problem"],
+        checkpoint_seconds,
+        report,
+        thread_count,
+    )
+
+
+def _train(
+    problem: Any,
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    resuming: bool,
+    origin: dict[str, Any],
+    checkpoint_seconds: float,
+    report: bool,
+    thread_count: int,
+) -> None:
+    solution = run(
+        problem,
+        recipe,
+        seed=seed,
+        out=folder,
+        resume=resuming,
+        origin=origin,
+        checkpoint_seconds=checkpoint_seconds,
+        display=Display(recipe.steps, problem.name),
+        extra={"threads": thread_count},
+    )
+    metrics = solution.metrics
+    out.print(f"{solution.status}: {solution.message}")
+    for field, error in solution.best_relative_l2.items():
+        last = solution.relative_l2[field]
+        out.print(
+            f"relative L2 error of {field}: {error:.3e} "
+            f"(chosen, step {metrics['best_step']}), {last:.3e} (last step)"
+        )
+    weights = ", ".join(f"{term} {weight:.4g}" for term, weight in solution.weights.items())
+    out.print(f"loss weights: {weights}")
+    out.print(
+        f"{metrics['train_seconds']:.1f} s training, {metrics['compile_seconds']:.1f} s compiling, "
+        f"{metrics['steps_per_second']:.0f} steps/s, {metrics['peak_memory_mb']:.0f} MB"
+    )
+    if solution.status == "interrupted":
+        out.print(f"go on with: poise resume {folder}")
+        sys.exit(INTERRUPTED_EXIT)
+    if report:
+        out.print(f"report: {solution.report()}")
+    else:
+        out.print(f"run folder: {folder}")
+    if solution.status == "diverged":
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("problem")
+@click.option(
+    "--recipes",
+    default="fixed,annealing",
+    show_default=True,
+    help="Which to compare, separated by commas.",
+)
+@click.option(
+    "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per recipe."
+)
+@click.option("--first-seed", type=int, default=0, show_default=True, help="The others follow it.")
+@recipe_options
+@click.option(
+    "--out",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="Folder; an unfinished comparison in it goes on.  [default: a new one in runs/]",
+)
+def compare(
+    problem: str,
+    recipes: str,
+    seeds: int,
+    first_seed: int,
+    folder: Path | None,
+    **chosen: Any,
+) -> None:
+    """Run several recipes with several seeds on PROBLEM, one process a core, and compare."""
+    names = [name.strip() for name in recipes.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"--recipes {recipes!r}: name each recipe once, separated by commas")
+    built = [build_recipe(name, chosen, strict=False) for name in names]
+    loaded, _ = sources.find(problem)
+    folder = folder or unused(Path("runs") / f"compare-{loaded.name}")
+    comparison = comparing.Comparison(problem, built, range(first_seed, first_seed + seeds), folder)
+    with ComparisonDisplay([job.label for job in comparison.jobs], built[0].steps) as display:
+        done = comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
+    table = comparison.summarize()
+    out.print(_comparison_table(table))
+    if not done:
+        out.print(f"interrupted; the same command with --out {folder} goes on where it stopped")
+        sys.exit(INTERRUPTED_EXIT)
+    from poise.report import write
+
+    out.print(f"report: {write(folder)}")
+    if any(row["completed"] < row["runs"] for row in table):
+        sys.exit(1)
+
+
+def _comparison_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("recipe")
+    for heading in (
+        "relative L2, chosen: median (range)",
+        "at last step: median",
+        "reduction",
+        "seconds",
+        "steps/s",
+        "overhead",
+        "runs",
+    ):
+        table.add_column(heading, justify="right", overflow="fold")
+
+    def median(spread: dict[str, float] | None, form: str) -> str:
+        return format(spread["median"], form) if spread else "-"
+
+    def percent(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form) + " %"
+
+    for row in rows:
+        chosen = row["best_relative_l2"]
+        span = f" ({chosen['min']:.2e} to {chosen['max']:.2e})" if chosen else ""
+        table.add_row(
+            row["recipe"],
+            median(chosen, ".2e") + span,
+            median(row["relative_l2"], ".2e"),
+            percent(row["reduction_percent"], ".1f"),
+            median(row["train_seconds"], ".1f"),
+            median(row["steps_per_second"], ".0f"),
+            percent(row["overhead_percent"], "+.1f"),
+            f"{row['completed']}/{row['runs']}",
+        )
+    return table
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Draw the figures and report.html of the run or comparison in DIR."""
+    from poise.report import write
+
+    out.print(f"report: {write(folder)}")
+
+
+def unused(path: Path) -> Path:
+    """`path`, or the first of path-2, path-3, ... that does not exist: nothing is overwritten."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    return candidate
+
+
+def _refuse_used(folder: Path) -> None:
+    if (folder / runs.CONFIG).exists() or (folder / runs.COMPARISON).exists():
+        raise ValueError(
+            f"--out {folder}: already holds a run; choose another folder, or go on with it by "
+            f"`poise resume {folder}`"
+        )
+
+
+def _set_threads(count: int | None, problem: str, recipe: Recipe) -> int:
+    """Pin this process to cores before JAX makes its threads."""
+    if count is None:
+        count, why = threads.choose(problem, describe(recipe), recipe.steps)
+        print(f"threads: {count} ({why})", file=sys.stderr)
+    threads.pin(count)
+    return count
+
+
+def main() -> None:
+    """Entry point of `poise`: no traceback for a user's mistake, one line and exit code 2."""
+    cache.keep_compiled_programs()
+    try:
+        code = cli.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message())
+        sys.exit(0)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except click.Abort:
+        sys.exit(INTERRUPTED_EXIT)
+    except ValueError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED_EXIT)
+
+
+def _fail(message: str) -> None:
+    line = " ".join(message.split())
+    print(f"poise: {line}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,99 @@
+"""What of a run folder or a comparison a figure shows, and what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from poise.runs import Comparison, Run
+
+
+def part(run: Run, name: str) -> Any:
+    """`run.config`, `.metrics`, `.history`, `.solution` or `.gradients`, or None.
+
+    A run that diverged or was stopped early leaves out some of its files, and the report tells
+    of the rest.
+    """
+    try:
+        value = getattr(run, name)
+    except (ValueError, OSError, TypeError):  # missing, cut short, or not what its name says
+        return None
+    if name == "history" and (value is None or not len(value.get("step", ()))):
+        return None
+    return value
+
+
+def first_config(source: Run | Comparison) -> dict[str, Any]:
+    """The configuration that tells the problem: any run of a comparison will do."""
+    if isinstance(source, Run):
+        return source.config
+    for runs in source.runs.values():
+        for run in runs:
+            config = part(run, "config")
+            if config is not None:
+                return config
+    name = source.summary.get("problem", "")
+    return {"problem": {"name": name, "title": name, "terms": [], "fields": []}}
+
+
+def final_error(run: Run) -> float:
+    """One number that orders the seeds: the worst field's error, or the held-out criterion.
+
+    NaN where the run left neither.
+    """
+    metrics = part(run, "metrics") or {}
+    errors = list((metrics.get("relative_l2") or {}).values())
+    if errors:
+        finite = [x for x in errors if x is not None and np.isfinite(x)]
+        return max(finite) if len(finite) == len(errors) else float("nan")
+    history = part(run, "history") or {}
+    for column in ("held_out", "loss"):
+        values = np.asarray(history.get(column, ()), dtype=np.float64)
+        if values.size and np.isfinite(values[-1]):
+            return float(values[-1])
+    return float("nan")
+
+
+def representative(runs: list[Run], need: str) -> Run | None:
+    """The run whose final error is the median of those that have `need`.
+
+    With an even number of seeds it is the better of the middle two: a run, not a mean of runs.
+    Runs without a finite error count as worse than all others.
+    """
+    usable = [run for run in runs if part(run, "config") and part(run, need) is not None]
+    if not usable:
+        return None
+    errors = np.nan_to_num([final_error(run) for run in usable], nan=np.inf, posinf=np.inf)
+    order = np.argsort(errors, kind="stable")
+    return usable[order[(len(usable) - 1) // 2]]
+
+
+def panels(source: Run | Comparison, need: str) -> dict[str, Run]:
+    """The runs that a figure shows side by side, by heading. A single run has none."""
+    if isinstance(source, Run):
+        return {"": source} if part(source, need) is not None else {}
+    chosen = {recipe: representative(runs, need) for recipe, runs in source.runs.items()}
+    return {recipe: run for recipe, run in chosen.items() if run is not None}
+
+
+def troubles(comparison: Comparison) -> list[str]:
+    """One sentence for each run that is missing, unfinished or did not end well."""
+    notes = []
+    for recipe, runs in comparison.runs.items():
+        for run in runs:
+            name = f"{recipe} ({run.path.name})"
+            metrics = part(run, "metrics")
+            if not run.path.is_dir():
+                notes.append(f"{name} is missing.")
+            elif metrics is None:
+                notes.append(f"{name} has not finished.")
+            elif metrics.get("status") in ("diverged", "interrupted", "stalled"):
+                message = (metrics.get("message") or "").strip()
+                notes.append(
+                    f"{name} {_STATUS[metrics['status']]}" + f": {message}" * bool(message)
+                )
+    return notes
+
+
+_STATUS = {"diverged": "diverged", "interrupted": "was interrupted", "stalled": "stalled"}

@@ -1,0 +1,107 @@
+"""From what a user types to a problem: a name of the zoo, or a Python file that defines one."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from poise import zoo
+from poise.problem import Problem
+
+
+def find(text: str) -> tuple[Problem, dict[str, Any]]:
+    """The problem that `text` names, and where it came from.
+
+    Returns
+    -------
+    problem
+        Ready to train.
+    origin
+        For config.json: {"source": "zoo", ...} or {"source": "file", "path", "sha256"}.
+
+    Raises
+    ------
+    ValueError
+        If there is no such name or file, or the file fails or does not define `problem`.
+    """
+    if text in zoo.names():
+        entry = zoo.entry(text)
+        return entry.build(), {"source": "zoo", "title": entry.title, "reference": entry.reference}
+    path = Path(text)
+    if path.suffix == ".py" or path.exists():
+        return load_file(path)
+    raise ValueError(
+        f"{text!r} is neither a problem of the zoo ({', '.join(zoo.names())}) nor a Python file"
+    )
+
+
+def load_file(path: Path) -> tuple[Problem, dict[str, Any]]:
+    """Run a Python file and take its `problem`. Raises as `find` does."""
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist or is not a file")
+    content = path.read_bytes()
+    spec = importlib.util.spec_from_file_location(f"poise_problem_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is not a Python file: its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)  # so that the file can import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"{path}{_line(path, error)}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(folder)
+    problem = getattr(module, "problem", None)
+    if not isinstance(problem, Problem):
+        found = "nothing" if problem is None else f"a {type(problem).__name__}"
+        raise ValueError(f"{path} must define `problem = poise.Problem(...)`; it defines {found}")
+    if problem.name == "problem":
+        problem.name = path.stem
+    digest = hashlib.sha256(content).hexdigest()
+    return problem, {"source": "file", "path": str(path.resolve()), "sha256": digest}
+
+
+def reload(name: str, origin: dict[str, Any], copy: Path) -> Problem:
+    """The problem of a run folder, for going on with the run.
+
+    Parameters
+    ----------
+    name, origin
+        As config.json has them.
+    copy
+        The run folder's copy of the user's file; used where the original has changed or gone.
+
+    Raises
+    ------
+    ValueError
+        If the problem was made in Python, or cannot be loaded any more.
+    """
+    match origin.get("source"):
+        case "zoo":
+            return zoo.load(name)
+        case "file":
+            original = Path(origin["path"])
+            unchanged = (
+                original.is_file()
+                and hashlib.sha256(original.read_bytes()).hexdigest() == origin["sha256"]
+            )
+            problem, _ = load_file(original if unchanged else copy)
+            problem.name = name
+            return problem
+    raise ValueError(
+        "the problem was made in Python; run the script again with "
+        "poise.train(..., out=..., resume=True)"
+    )
+
+
+def _line(path: Path, error: Exception) -> str:
+    """Where in the user's file an error arose."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}" if error.lineno else ""
+    own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    return f", line {own[-1].lineno}" if own else ""

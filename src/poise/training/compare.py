@@ -1,0 +1,301 @@
+"""Several recipes and seeds on one problem, side by side, one process a core.
+
+Networks of this size run fastest on one core each (DESIGN: threads), so every run gets a process
+of its own pinned to a core. The processes share the cache of compiled programs. What each run
+leaves is an ordinary run folder; the comparison reads them when all are done.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import queue
+import signal
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from poise import runs, sources, threads
+from poise.training.interrupt import Interrupt
+from poise.training.recipe import Recipe, describe
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a comparison."""
+
+    problem: str
+    recipe: Recipe
+    seed: int
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        return f"{self.recipe.name}, seed {self.seed}"
+
+
+Event = tuple[int, str, Any]
+"""(job, "at", (steps taken, row or None)), (job, "ended", status) or (job, "failed", why)."""
+
+
+class Comparison:
+    """A comparison in its folder.
+
+    Parameters
+    ----------
+    problem
+        As the command line takes it: a name of the zoo or a Python file.
+    recipes, seeds
+        What to run; every recipe with every seed.
+    folder
+        Where. If it holds the same comparison, finished runs are kept and the others go on.
+
+    Raises
+    ------
+    ValueError
+        If `folder` holds something else.
+    """
+
+    def __init__(
+        self, problem: str, recipes: Sequence[Recipe], seeds: Sequence[int], folder: Path
+    ) -> None:
+        loaded, _ = sources.find(problem)
+        self.folder = folder
+        self.recipes = list(recipes)
+        self.seeds = list(seeds)
+        self.jobs = [
+            Job(problem, recipe, seed, folder / "runs" / f"{recipe.name}-seed{seed}")
+            for seed in seeds
+            for recipe in recipes
+        ]
+        self.settings = {
+            "problem": loaded.name,
+            "equation": loaded.equation,
+            "recipes": [recipe.name for recipe in recipes],
+            "settings": [describe(recipe) for recipe in recipes],
+            "seeds": self.seeds,
+            "steps": max(recipe.steps for recipe in recipes),
+            "runs": {
+                recipe.name: [
+                    str(job.folder.relative_to(folder))
+                    for job in self.jobs
+                    if job.recipe.name == recipe.name
+                ]
+                for recipe in recipes
+            },
+        }
+        self._claim()
+
+    def _claim(self) -> None:
+        try:
+            there = runs.read(self.folder)
+        except runs.RunFolderError:
+            runs.write_json(self.folder / runs.COMPARISON, {**self.settings, "table": []})
+            return
+        same = isinstance(there, runs.Comparison) and all(
+            there.summary.get(name) == runs.plain(value) for name, value in self.settings.items()
+        )
+        if not same:
+            raise ValueError(
+                f"{self.folder} already holds something else; choose another folder, or give "
+                "the very same comparison to go on with it"
+            )
+
+    def run(self, watch: Callable[[Job, str, Any], None] = lambda job, kind, what: None) -> bool:
+        """Run what is not finished yet. False if the user interrupted."""
+        waiting = [i for i, job in enumerate(self.jobs) if not runs.Run(job.folder).finished]
+        for index in set(range(len(self.jobs))) - set(waiting):
+            watch(self.jobs[index], "ended", runs.Run(self.jobs[index].folder).metrics["status"])
+        if not waiting:
+            return True
+        context = multiprocessing.get_context("spawn")
+        tasks: Any = context.Queue()
+        events: Any = context.Queue()
+        cores = threads.available()[: len(waiting)]
+        for index in waiting:
+            tasks.put((index, self.jobs[index]))
+        for _ in cores:
+            tasks.put(None)
+        workers = [
+            context.Process(target=_work, args=(core, tasks, events), daemon=True) for core in cores
+        ]
+        left = set(waiting)
+        with Interrupt() as interrupt:
+            for worker in workers:
+                worker.start()
+            while left and (any(worker.is_alive() for worker in workers) or not events.empty()):
+                if interrupt.requested:
+                    _drain(tasks, len(workers))
+                    for worker in workers:
+                        if worker.is_alive() and worker.pid:
+                            worker.terminate()  # a worker ends its run in order and saves it
+                    for worker in workers:
+                        worker.join()
+                    return False
+                try:
+                    index, kind, what = events.get(timeout=0.2)
+                except queue.Empty:
+                    continue
+                if kind != "at":
+                    left.discard(index)
+                watch(self.jobs[index], kind, what)
+        for worker in workers:
+            worker.join()
+        for index in left:
+            watch(self.jobs[index], "failed", "its process ended without a word")
+        return True
+
+    def summarize(self) -> list[dict[str, Any]]:
+        """Make the table of the runs that finished; write comparison.json and comparison.csv.
+
+        Errors of several fields are combined by taking the largest. Overhead and reduction are
+        relative to the recipe "fixed", or the first: overhead from the median steps per second,
+        reduction from the median error of the chosen parameters.
+        """
+        finished = {
+            recipe.name: [
+                runs.Run(job.folder).metrics
+                for job in self.jobs
+                if job.recipe.name == recipe.name and runs.Run(job.folder).finished
+            ]
+            for recipe in self.recipes
+        }
+        names = list(finished)
+        baseline = "fixed" if "fixed" in names else names[0]
+        table = [self._row(name, finished[name], finished[baseline]) for name in names]
+        for row in table:
+            if row["recipe"] == baseline:
+                row["overhead_percent"] = row["reduction_percent"] = None
+        runs.write_json(self.folder / runs.COMPARISON, {**self.settings, "table": table})
+        lines = ["recipe,seed,status,relative_l2,best_relative_l2,train_seconds,steps_per_second"]
+        for name, all_metrics in finished.items():
+            for metrics in all_metrics:
+                cells = [
+                    *(name, metrics["seed"], metrics["status"]),
+                    *(worst(metrics[key]) for key in ("relative_l2", "best_relative_l2")),
+                    *(metrics["train_seconds"], metrics["steps_per_second"]),
+                ]
+                lines.append(",".join("" if cell is None else str(cell) for cell in cells))
+        runs.write_text(self.folder / "comparison.csv", "\n".join(lines) + "\n")
+        return table
+
+    def _row(
+        self, name: str, found: list[dict[str, Any]], baseline: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        row: dict[str, Any] = {
+            "recipe": name,
+            "completed": sum(m["status"] == "budget spent" for m in found),
+            "runs": len(self.seeds),
+        }
+        for key in ("relative_l2", "best_relative_l2"):
+            row[key] = spread([worst(metrics[key]) for metrics in found])
+        for key in ("train_seconds", "steps_per_second", "best_held_out"):
+            row[key] = spread([metrics[key] for metrics in found])
+        speed, speed_of_baseline = (
+            (spread([m["steps_per_second"] for m in group]) or {}).get("median")
+            for group in (found, baseline)
+        )
+        error, error_of_baseline = (
+            (spread([worst(m["best_relative_l2"]) for m in group]) or {}).get("median")
+            for group in (found, baseline)
+        )
+        row["overhead_percent"] = (
+            100 * (speed_of_baseline / speed - 1) if speed and speed_of_baseline else None
+        )
+        row["reduction_percent"] = (
+            100 * (1 - error / error_of_baseline) if error and error_of_baseline else None
+        )
+        return row
+
+
+def worst(errors: Mapping[str, float | None]) -> float | None:
+    """The largest error over the fields, or None if there is none."""
+    numbers = [error for error in errors.values() if error is not None]
+    return max(numbers) if numbers else None
+
+
+def spread(values: Sequence[float | None]) -> dict[str, float] | None:
+    """Median and range, or None without values."""
+    numbers = [value for value in values if value is not None]
+    if not numbers:
+        return None
+    return {"median": statistics.median(numbers), "min": min(numbers), "max": max(numbers)}
+
+
+def _drain(tasks: Any, workers: int) -> None:
+    """Take back every job that has not been begun."""
+    try:
+        while True:
+            tasks.get_nowait()
+    except queue.Empty:
+        for _ in range(workers):
+            tasks.put(None)
+
+
+def _work(core: int, tasks: Any, events: Any) -> None:
+    """A worker process: jobs one after the other, on one core."""
+    # Ctrl-C reaches the whole process group. The parent hears it and asks each worker to end
+    # by SIGTERM, which a run in progress turns into an orderly stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threads.pin_to([core])
+    from poise import cache
+    from poise.training.run import run
+
+    cache.keep_compiled_programs()
+    while (task := tasks.get()) is not None:
+        index, job = task
+        try:
+            status = _run_job(run, job, lambda what, index=index: events.put((index, "at", what)))
+        except Exception as error:
+            events.put((index, "failed", f"{type(error).__name__}: {error}"))
+            continue
+        events.put((index, "ended", status))
+        if status == "interrupted":
+            return
+
+
+def _run_job(run: Any, job: Job, tell: Callable[[Any], None]) -> str:
+    problem, origin = sources.find(job.problem)
+    copy_source(origin, job.folder)
+    solution = run(
+        problem,
+        job.recipe,
+        seed=job.seed,
+        out=job.folder,
+        resume=True,
+        origin=origin,
+        display=_Teller(tell),
+        extra={"threads": 1},
+    )
+    return solution.status
+
+
+class _Teller:
+    """Stands where a display stands, and passes on what it is told."""
+
+    def __init__(self, tell: Callable[[Any], None]) -> None:
+        self._tell = tell
+
+    def __enter__(self) -> _Teller:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        self._tell((0, None))
+
+    def update(self, taken: int, row: dict[str, float] | None) -> None:
+        self._tell((taken, row))
+
+
+def copy_source(origin: Mapping[str, Any], folder: Path) -> None:
+    """Keep a copy of the user's file in the run folder."""
+    if origin.get("source") == "file":
+        runs.write_bytes(folder / "problem.py", Path(origin["path"]).read_bytes())
+
+
+def with_steps(recipe: Recipe, steps: int | None) -> Recipe:
+    """A recipe at another length."""
+    return recipe if steps is None else replace(recipe, steps=steps)

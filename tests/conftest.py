@@ -1,0 +1,49 @@
+"""Shared by all tests: runtime type checks, and a cache of compiled programs for the session."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from jaxtyping import install_import_hook
+
+# Every shape and dtype that an annotation promises is checked while the tests run, in the rooms
+# where arrays are. Those that meet a user's input check it themselves, with better words.
+CHECKED = [
+    "poise.derivatives",
+    "poise.losses",
+    "poise.networks",
+    "poise.optimizers",
+    "poise.points",
+    "poise.solution",
+    "poise.training.evaluate",
+    "poise.training.loop",
+    "poise.training.selection",
+    "poise.training.step",
+    "poise.weighting",
+]
+install_import_hook(CHECKED, "typechecker.check")
+
+import jax
+import pytest
+
+import poise
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_programs(tmp_path_factory):
+    """Tests compile many equal programs: keep them for the session."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@pytest.fixture
+def x64():
+    """Float64 for a test that checks numerics."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def klein_gordon():
+    return poise.zoo.load("klein-gordon")
