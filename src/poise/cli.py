@@ -10,9 +10,8 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from poise import cache, networks, optimizers, points, runs, sources, threads, zoo
+from poise import cache, networks, optimizers, points, runs, sources, tables, threads
 from poise.precision import DTYPES
 from poise.training import compare as comparing
 from poise.training.display import ComparisonDisplay, Display
@@ -23,7 +22,7 @@ from poise.weighting import Annealing
 SAMPLERS = {"uniform": points.Uniform, "sobol": points.Sobol}
 INTERRUPTED_EXIT = 130
 
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -38,19 +37,7 @@ def cli() -> None:
 @cli.command()
 def problems() -> None:
     """List the problems that are ready to run."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for heading in ("name", "equation", "domain", "terms", "reference"):
-        table.add_column(heading, overflow="fold")
-    for name in zoo.names():
-        entry, problem = zoo.entry(name), zoo.load(name)
-        domain = ", ".join(
-            f"{c} in ({low:g}, {high:g})"
-            for c, low, high in zip(
-                problem.coordinates, problem.domain.lower, problem.domain.upper, strict=True
-            )
-        )
-        table.add_row(name, problem.equation, domain, ", ".join(problem.terms), entry.reference)
-    out.print(table)
+    out.print(tables.problems())
 
 
 def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -303,51 +290,17 @@ def compare(
     with ComparisonDisplay([job.label for job in comparison.jobs], built[0].steps) as display:
         done = comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
     table = comparison.summarize()
-    out.print(_comparison_table(table))
+    out.print(tables.comparison(table))
     if not done:
         out.print(f"interrupted; the same command with --out {folder} goes on where it stopped")
         sys.exit(INTERRUPTED_EXIT)
+    if not any(row["completed"] for row in table):
+        raise ValueError("no run was completed; see the reasons above")
     from poise.report import write
 
     out.print(f"report: {write(folder)}")
     if any(row["completed"] < row["runs"] for row in table):
         sys.exit(1)
-
-
-def _comparison_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("recipe")
-    for heading in (
-        "relative L2, chosen: median (range)",
-        "at last step: median",
-        "reduction",
-        "seconds",
-        "steps/s",
-        "overhead",
-        "runs",
-    ):
-        table.add_column(heading, justify="right", overflow="fold")
-
-    def median(spread: dict[str, float] | None, form: str) -> str:
-        return format(spread["median"], form) if spread else "-"
-
-    def percent(value: float | None, form: str) -> str:
-        return "-" if value is None else format(value, form) + " %"
-
-    for row in rows:
-        chosen = row["best_relative_l2"]
-        span = f" ({chosen['min']:.2e} to {chosen['max']:.2e})" if chosen else ""
-        table.add_row(
-            row["recipe"],
-            median(chosen, ".2e") + span,
-            median(row["relative_l2"], ".2e"),
-            percent(row["reduction_percent"], ".1f"),
-            median(row["train_seconds"], ".1f"),
-            median(row["steps_per_second"], ".0f"),
-            percent(row["overhead_percent"], "+.1f"),
-            f"{row['completed']}/{row['runs']}",
-        )
-    return table
 
 
 @cli.command()

@@ -12,27 +12,27 @@ import queue
 import signal
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from poise import runs, sources, threads
 from poise.training.interrupt import Interrupt
-from poise.training.recipe import Recipe, describe
+from poise.training.recipe import Recipe, describe, rebuild_recipe
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run of a comparison."""
+    """One run of a comparison, in words that another process understands."""
 
     problem: str
-    recipe: Recipe
+    recipe: Mapping[str, Any]  # as `describe` gives it: functions do not travel
     seed: int
     folder: Path
 
     @property
     def label(self) -> str:
-        return f"{self.recipe.name}, seed {self.seed}"
+        return f"{self.recipe['name']}, seed {self.seed}"
 
 
 Event = tuple[int, str, Any]
@@ -65,7 +65,7 @@ class Comparison:
         self.recipes = list(recipes)
         self.seeds = list(seeds)
         self.jobs = [
-            Job(problem, recipe, seed, folder / "runs" / f"{recipe.name}-seed{seed}")
+            Job(problem, describe(recipe), seed, folder / "runs" / f"{recipe.name}-seed{seed}")
             for seed in seeds
             for recipe in recipes
         ]
@@ -80,7 +80,7 @@ class Comparison:
                 recipe.name: [
                     str(job.folder.relative_to(folder))
                     for job in self.jobs
-                    if job.recipe.name == recipe.name
+                    if job.recipe["name"] == recipe.name
                 ]
                 for recipe in recipes
             },
@@ -157,7 +157,7 @@ class Comparison:
             recipe.name: [
                 runs.Run(job.folder).metrics
                 for job in self.jobs
-                if job.recipe.name == recipe.name and runs.Run(job.folder).finished
+                if job.recipe["name"] == recipe.name and runs.Run(job.folder).finished
             ]
             for recipe in self.recipes
         }
@@ -260,7 +260,7 @@ def _run_job(run: Any, job: Job, tell: Callable[[Any], None]) -> str:
     copy_source(origin, job.folder)
     solution = run(
         problem,
-        job.recipe,
+        rebuild_recipe(job.recipe),
         seed=job.seed,
         out=job.folder,
         resume=True,
@@ -294,8 +294,3 @@ def copy_source(origin: Mapping[str, Any], folder: Path) -> None:
     """Keep a copy of the user's file in the run folder."""
     if origin.get("source") == "file":
         runs.write_bytes(folder / "problem.py", Path(origin["path"]).read_bytes())
-
-
-def with_steps(recipe: Recipe, steps: int | None) -> Recipe:
-    """A recipe at another length."""
-    return recipe if steps is None else replace(recipe, steps=steps)

@@ -115,7 +115,7 @@ def describe(item: Any) -> Any:
         return item
     for name, function in ACTIVATIONS.items():
         if item is function:
-            return {"activation": name}
+            return {"function": name}
     kind = type(item)
     ours = kind is Recipe or any(hasattr(importlib.import_module(h), kind.__name__) for h in _HOMES)
     if is_dataclass(item) and not isinstance(item, eqx.Module) and ours:
@@ -141,8 +141,8 @@ def rebuild(description: Any) -> Any:
         )
     if "float" in description:
         return float(description["float"])
-    if "activation" in description:
-        return ACTIVATIONS[description["activation"]]
+    if "function" in description:
+        return ACTIVATIONS[description["function"]]
     parts = {name: rebuild(part) for name, part in description.items() if name != "kind"}
     if "kind" not in description:
         return parts

@@ -59,7 +59,7 @@ def configuration(
         "seed": seed,
         "command": " ".join(["poise", *sys.argv[1:]]) if _is_command_line() else None,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": versions(),
         "machine": machine(),
     }
 
@@ -185,8 +185,9 @@ def write_results(
     runs.write_json(folder / runs.METRICS, metrics)
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers may depend on."""
+    found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
