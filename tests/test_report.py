@@ -239,7 +239,7 @@ def test_a_comparison_shows_its_recipes_side_by_side(tmp_path):
     assert not list(tmp_path.glob("runs/*/report.html"))
     assert (
         "“annealing” lowers the relative L2 error of “fixed” from 2.00e-1 to 1.00e-2: 95.0 % less "
-        "(median of 3 seeds). Training takes 4.2 % more time."
+        "(median of 3 seeds). A step takes 4.2 % more time."
     ) in page.text
     values = {float(value) for value in page.values}
     for row in comparison.summary["table"]:

@@ -176,15 +176,26 @@ def train(
 
 @cli.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--threads", "thread_count", type=click.IntRange(min=1), help="CPU threads.")
-@click.option("--checkpoint-seconds", type=click.FloatRange(min=0), default=20.0, show_default=True)
+@click.option(
+    "--threads",
+    "thread_count",
+    type=click.IntRange(min=1),
+    help="CPU threads.  [default: as many as before]",
+)
+@click.option(
+    "--checkpoint-seconds",
+    type=click.FloatRange(min=0),
+    default=20.0,
+    show_default=True,
+    help="Least time between checkpoints.",
+)
 @click.option("--report/--no-report", default=True, help="Draw figures and report.html at the end.")
 def resume(folder: Path, thread_count: int | None, checkpoint_seconds: float, report: bool) -> None:
     """Go on with the interrupted or killed run in DIR, to the same numbers."""
     found = runs.read(folder)
     if isinstance(found, runs.Comparison):
         raise ValueError(f"{folder} is a comparison: give the same `poise compare` with --out")
-    if found.finished and found.metrics["status"] not in ("interrupted",):
+    if found.finished:
         out.print(f"nothing to do: {found.metrics['status']}, {found.metrics['message']}")
         return
     config = found.config

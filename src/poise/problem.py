@@ -71,19 +71,21 @@ class Problem:
     ) -> None:
         self.name = name
         self.equation = equation
-        if not coordinates:
-            raise ValueError("coordinates: give at least one, such as {'x': (0, 1)}")
-        if isinstance(fields, str) or not fields:
+        if not isinstance(coordinates, Mapping) or not coordinates:
+            raise ValueError(
+                f"coordinates={coordinates!r}: give at least one, such as {{'x': (0, 1)}}"
+            )
+        if isinstance(fields, str) or not isinstance(fields, Sequence) or not fields:
             raise ValueError(f"fields={fields!r}: give a list of names, such as ['u']")
         self.coefficients = _numbers(coefficients or {})
         _check_identifiers(coordinates, fields, self.coefficients)
         self.domain = Box.from_intervals(coordinates)
-        if time is not None and time != "t" and time not in coordinates:
+        if time is not None and time != "t" and time not in self.domain.names:
             raise ValueError(
                 f"time={time!r}: no such coordinate; "
                 f"the coordinates are {', '.join(self.domain.names)}"
             )
-        self.time = time if time in coordinates else None
+        self.time = time if time in self.domain.names else None
         self.names = Names(
             self.domain.names,
             tuple(name for name in self.domain.names if name != self.time),
@@ -136,8 +138,10 @@ class Problem:
             required, optional = argument_names(function)
             chosen = [*required, *(name for name in optional if name in by_name)]
             with jax.enable_x64(True):
-                value = np.asarray(function(**{name: by_name[name] for name in chosen}), np.float64)
-            values[field] = np.broadcast_to(value, points.shape[1:])
+                value = np.asarray(function(**{name: by_name[name] for name in chosen}))
+            if value.dtype.kind not in "biuf":
+                raise TypeError(f"it returned values of type {value.dtype}, not real numbers")
+            values[field] = np.broadcast_to(value.astype(np.float64), points.shape[1:])
         return values
 
     def _build(
@@ -151,7 +155,7 @@ class Problem:
         for term, conditions in terms.items():
             if not isinstance(term, str) or not term or not set(term).isdisjoint(",\n\"'/"):
                 raise ValueError(f"term {term!r}: a name must be plain text without , ' \" or /")
-            listed = [conditions] if isinstance(conditions, Condition) else list(conditions)
+            listed = list(conditions) if isinstance(conditions, list | tuple) else [conditions]
             if not listed:
                 raise ValueError(f"term {term!r}: its list of conditions is empty")
             for condition in listed:
@@ -187,7 +191,8 @@ class Problem:
         for name, low, high, row in zip(
             self.domain.names, self.domain.lower, self.domain.upper, block.points, strict=True
         ):
-            outside = np.flatnonzero((row < low) | (row > high))
+            slack = 1e-6 * (high - low)  # an end may have been rounded to float32
+            outside = np.flatnonzero((row < low - slack) | (row > high + slack))
             if outside.size:
                 raise ValueError(
                     f"term {block.term!r}: data[{name!r}][{outside[0]}] = {row[outside[0]]:g} "
@@ -195,6 +200,11 @@ class Problem:
                 )
 
     def _check_exact(self, exact: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+        if not isinstance(exact, Mapping):
+            raise ValueError(
+                f"exact={exact!r}: give functions by field, such as "
+                f"{{{self.fields[0]!r}: lambda {', '.join(self.coordinates)}: ...}}"
+            )
         for field, function in exact.items():
             if field not in self.fields:
                 raise ValueError(
@@ -235,18 +245,23 @@ class Problem:
     def _check_grid(self, grid: int | Mapping[str, int] | None) -> dict[str, int]:
         if grid is None:
             grid = _GRID.get(self.domain.dimension, 10)
-        chosen = dict.fromkeys(self.coordinates, grid) if isinstance(grid, int) else dict(grid)
+        shared = not isinstance(grid, Mapping)
+        chosen = dict.fromkeys(self.coordinates, grid) if shared else dict(grid)
         if set(chosen) != set(self.coordinates):
             raise ValueError(
                 f"grid={grid!r}: give one number or one for each of {', '.join(self.coordinates)}"
             )
         for name, count in chosen.items():
-            if not isinstance(count, int) or count < 2:
-                raise ValueError(f"grid[{name!r}] = {count!r}: at least 2 points are needed")
-        return {name: chosen[name] for name in self.coordinates}
+            if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 2:
+                raise ValueError(f"grid[{name!r}] = {count!r}: give a whole number, at least 2")
+        return {name: int(chosen[name]) for name in self.coordinates}
 
 
 def _numbers(coefficients: Mapping[str, Any]) -> dict[str, float]:
+    if not isinstance(coefficients, Mapping):
+        raise ValueError(
+            f"coefficients={coefficients!r}: give names with initial guesses, such as {{'nu': 0.1}}"
+        )
     out = {}
     for name, guess in coefficients.items():
         try:
@@ -272,3 +287,10 @@ def _check_identifiers(*groups: Any) -> None:
             if name in seen:
                 raise ValueError(f"{kind} {name!r}: the name is used twice")
             seen.add(name)
+    coordinates = tuple(groups[0])
+    for name in coordinates:
+        if len(name) > 1 and set(name) <= set(coordinates):
+            raise ValueError(
+                f"coordinate {name!r}: it could be mistaken for a derivative by "
+                f"{', '.join(dict.fromkeys(name))}, as in u.{name}; choose another name"
+            )

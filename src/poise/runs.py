@@ -20,6 +20,7 @@ reader never meets half a file.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -110,10 +111,11 @@ class Run:
         path = self.path / HISTORY
         if not path.exists():
             raise RunFolderError(f"{self.path} has no {HISTORY}: the run recorded nothing")
-        with path.open(newline="") as stream:
-            header, *rows = list(csv.reader(stream)) or [[]]
-        # A run killed while it wrote a line leaves part of one.
-        complete = [row for row in rows if len(row) == len(header) and row[-1]]
+        text = path.read_text()
+        # A run killed while it wrote a line leaves part of one, without its end.
+        whole = text[: text.rfind("\n") + 1]
+        header, *rows = list(csv.reader(io.StringIO(whole))) or [[]]
+        complete = [row for row in rows if len(row) == len(header)]
         try:
             table = np.array(complete, dtype=np.float64).reshape(len(complete), len(header))
         except ValueError as error:
@@ -139,7 +141,8 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.path / METRICS).exists()
+        """Whether the run has ended, and not only stopped: an interrupted one can go on."""
+        return (self.path / METRICS).exists() and self.metrics.get("status") != "interrupted"
 
 
 @dataclass(frozen=True)

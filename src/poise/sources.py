@@ -48,6 +48,7 @@ def load_file(path: Path) -> tuple[Problem, dict[str, Any]]:
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is not a Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     folder = str(path.resolve().parent)
     sys.path.insert(0, folder)  # so that the file can import its neighbours
     try:
@@ -103,5 +104,6 @@ def _line(path: Path, error: Exception) -> str:
     """Where in the user's file an error arose."""
     if isinstance(error, SyntaxError):
         return f", line {error.lineno}" if error.lineno else ""
-    own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if Path(f.filename) == path.absolute()]
     return f", line {own[-1].lineno}" if own else ""

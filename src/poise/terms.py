@@ -58,12 +58,14 @@ class Condition:
             )
         low, high = box.ends(self.coordinate)
         if self.at is not None:
-            if self.at not in (low, high):
-                raise ValueError(
-                    f"boundary({self.coordinate!r}, at={self.at:g}): not on the boundary of the "
-                    f"domain; the ends of {self.coordinate} are {low:g} and {high:g}"
-                )
-            return (box.side(self.coordinate, 1 if self.at == high else -1),)
+            slack = 1e-6 * (high - low)  # an end may have been rounded to float32
+            for end, sign in ((low, -1), (high, 1)):
+                if abs(self.at - end) <= slack:
+                    return (box.side(self.coordinate, sign),)
+            raise ValueError(
+                f"boundary({self.coordinate!r}, at={self.at!r}): not on the boundary of the "
+                f"domain; the ends of {self.coordinate} are {low:g} and {high:g}"
+            )
         if self.coordinate == time:
             raise ValueError(
                 f"boundary({time!r}): {time} is the time; use initial() for its start, or say "
@@ -123,7 +125,12 @@ def boundary(*arguments: Any, at: float | None = None) -> Condition:
             )
     if at is not None and coordinate is None:
         raise ValueError(f"boundary(f, at={at!r}): say which coordinate, boundary('x', f, at=...)")
-    end = None if at is None else float(at)
+    try:
+        end = None if at is None else float(at)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"boundary({coordinate!r}, at={at!r}): give one end of {coordinate}, a number"
+        ) from None
     return Condition("boundary", _checked("boundary", residual), coordinate, end)
 
 
@@ -142,7 +149,13 @@ def data(values: Mapping[str, Any]) -> Condition:
             f"data({type(values).__name__}): give a mapping of names to arrays, "
             "data({'t': ..., 'x': ..., 'u': ...})"
         )
-    return Condition("data", values={name: np.asarray(array) for name, array in values.items()})
+    arrays = {}
+    for name, array in values.items():
+        try:
+            arrays[name] = np.asarray(array)
+        except ValueError as error:
+            raise ValueError(f"data[{name!r}] is not an array of numbers: {error}") from None
+    return Condition("data", values=arrays)
 
 
 def _checked(kind: str, residual: Any) -> Residual:
@@ -160,18 +173,25 @@ def argument_names(residual: Residual) -> tuple[tuple[str, ...], tuple[str, ...]
     Raises
     ------
     ValueError
-        For ``*args``, ``**kwargs`` and positional-only arguments, which have no name to fill.
+        For ``*args``, ``**kwargs`` and positional-only arguments, which have no name to fill,
+        and for built-in functions that do not tell their arguments.
     """
+    try:
+        signature = inspect.signature(residual)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"the arguments of {residual!r} are not known; wrap it, as in lambda u, x: ..."
+        ) from None
     required, optional = [], []
-    for name, parameter in inspect.signature(residual).parameters.items():
+    for name, parameter in signature.parameters.items():
         if parameter.kind in (
             inspect.Parameter.VAR_POSITIONAL,
             inspect.Parameter.VAR_KEYWORD,
             inspect.Parameter.POSITIONAL_ONLY,
         ):
             raise ValueError(
-                f"argument {str(parameter)!r} of the residual cannot be filled in by name; "
-                "list the fields and coordinates it uses"
+                f"argument {str(parameter)!r} cannot be filled in by name; "
+                "list the fields and coordinates that the function uses"
             )
         (required if parameter.default is inspect.Parameter.empty else optional).append(name)
     return tuple(required), tuple(optional)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,9 @@ from poise.derivatives.streams import MultiIndex
 Values = Any
 """A JAX array while a residual is traced, a NumPy array or number in a prediction."""
 
-RESERVED = frozenset({"d", "n", "normal", "gradient", "laplacian", "shape", "dtype", "ndim"})
+RESERVED = frozenset(
+    {"value", "d", "n", "normal", "gradient", "laplacian", "shape", "dtype", "ndim"}
+)
 """Attributes of a field that no coordinate may be named after."""
 
 
@@ -75,14 +77,14 @@ class Field:
     @property
     def gradient(self) -> Values:
         """First derivatives by the spatial coordinates, stacked in the first axis."""
-        parts = [self.d(name) for name in self._spatial]
+        parts = [self.d(name) for name in self._in_space("gradient")]
         stack = np.stack if _is_numpy(parts[0]) else jnp.stack
         return stack(parts)
 
     @property
     def laplacian(self) -> Values:
         """Sum of the second derivatives by the spatial coordinates."""
-        second = [self.d(name, name) for name in self._spatial]
+        second = [self.d(name, name) for name in self._in_space("laplacian")]
         return sum(second[1:], start=second[0])
 
     @property
@@ -102,6 +104,14 @@ class Field:
         if attribute and all(letter in self._coordinates for letter in attribute):
             return self.d(*attribute)
         raise AttributeError(f"{self._name}.{attribute} is not a derivative; {self._choices()}")
+
+    def _in_space(self, what: str) -> tuple[str, ...]:
+        if not self._spatial:
+            raise ValueError(
+                f"{self._name}.{what} goes over the spatial coordinates, and there is none; "
+                f"{self._choices()}"
+            )
+        return self._spatial
 
     def _choices(self) -> str:
         names = ", ".join(self._coordinates)
@@ -138,11 +148,20 @@ class Field:
     def dtype(self) -> Any:
         return self.value.dtype
 
+    def __bool__(self) -> bool:
+        return bool(self.value)
+
+    def __int__(self) -> int:
+        return int(self.value)
+
     def __float__(self) -> float:
         return float(self.value)
 
     def __len__(self) -> int:
         return len(self.value)
+
+    def __iter__(self) -> Iterator[Values]:
+        return iter(self.value)
 
     def __getitem__(self, index: Any) -> Values:
         return self.value[index]
@@ -174,6 +193,30 @@ for _name in ("neg", "pos", "abs", "lt", "le", "gt", "ge", "eq", "ne"):
 for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
     setattr(Field, f"__{_name}__", _forward(getattr(operator, _name)))
     setattr(Field, f"__r{_name}__", _backward(getattr(operator, _name)))
+
+
+def _flatten(field: Field) -> tuple[tuple[Values], tuple[Any, ...]]:
+    return (field.value,), (field._name, field._coordinates, field._spatial, field._normal)
+
+
+def _unflatten(rest: tuple[Any, ...], children: Sequence[Values]) -> Field:
+    name, coordinates, spatial, normal = rest
+    (value,) = children
+
+    def lookup(alpha: MultiIndex) -> Values:
+        if alpha:
+            letters = ", ".join(repr(coordinates[axis]) for axis in alpha)
+            raise ValueError(
+                f"{name}.d({letters}) inside a function of its own (jit, cond, ...): only the "
+                "value of a field travels there; take the derivative outside"
+            )
+        return value
+
+    return Field(name, coordinates, spatial, lookup, normal)
+
+
+# Functions of jax.numpy are compiled ones: arguments enter them as leaves of a tree.
+jax.tree_util.register_pytree_node(Field, _flatten, _unflatten)
 
 
 def requested(

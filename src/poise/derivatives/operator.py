@@ -115,7 +115,8 @@ def _constant_slopes(
             # so that nothing is multiplied by them and the outcome depends on them only if
             # the slope does.
             def at(entry: Array) -> list[Array]:
-                return [jnp.asarray(r) for r in residual({**values, chosen: entry}, rest)]
+                rows = residual({**values, chosen: entry}, rest)
+                return [jnp.asarray(row, scalar.dtype) for row in rows]  # one may be an integer
 
             return jax.jvp(at, (values[chosen],), (jnp.ones_like(values[chosen]),))[1]
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax.extend import core
 from jaxtyping import Array
 
-from poise.derivatives.streams import Stream, leibniz, single
+from poise.derivatives.streams import Stream, below, leibniz, single
 from poise.derivatives.univariate import RECIPROCAL, TOWERS, compose, power
 
 
@@ -30,8 +30,14 @@ Rule = Callable[[Any, Sequence[Value], tuple[Stream, ...]], list[Value]]
 
 
 def rule_for(equation: Any) -> Rule:
-    """The rule of an operation; nested differentiation where none is written here."""
+    """The rule of an operation; nested differentiation where none is written here.
+
+    Complex numbers are left to it too: |z| and the like have no derivative by z.
+    """
     name = equation.primitive.name
+    dtypes = [atom.aval.dtype for atom in (*equation.invars, *equation.outvars)]
+    if any(jnp.issubdtype(dtype, jnp.complexfloating) for dtype in dtypes):
+        return _nested
     if name in TOWERS:
         return _elementwise
     return _RULES.get(name, _nested)
@@ -149,9 +155,10 @@ def _dot(equation: Any, inputs: Sequence[Value], streams: tuple[Stream, ...]) ->
     names = _present(streams, jet)
     columns = jnp.concatenate([jet.value, *(jet.parts[s] for s in names)], axis=-1)
     (contract_a, contract_b), (batch, _) = equation.params["dimension_numbers"]
-    vector = jet.value.ndim == 2 and not batch
+    vector = jet.value.ndim == 2 and contract_a and not batch
     if isinstance(a, Jet) and vector:  # h·W: the same product as Wᵀ·h, which keeps points last
-        product = jnp.tensordot(weight, columns, axes=(contract_b, contract_a))
+        how = {key: equation.params[key] for key in ("precision", "preferred_element_type")}
+        product = jnp.tensordot(weight, columns, axes=(contract_b, contract_a), **how)
     else:
         product = call(columns, b)[0] if isinstance(a, Jet) else call(a, columns)[0]
     value, *parts = jnp.split(product, len(names) + 1, axis=-1)
@@ -224,19 +231,25 @@ def _nested(equation: Any, inputs: Sequence[Value], streams: tuple[Stream, ...])
     base = [jet.value for jet in jets]
     values = call(*plain)
     parts: list[dict[Stream, Array]] = [{} for _ in values]
-    floating = [i for i, value in enumerate(values) if jnp.issubdtype(value.dtype, jnp.floating)]
+    floating = [i for i, value in enumerate(values) if jnp.issubdtype(value.dtype, jnp.inexact)]
 
     def of_floating(*operands: Array) -> list[Array]:
         outputs = of(*operands)
         return [outputs[i] for i in floating]
 
-    for stream in _present(streams, *jets):
+    for stream in streams:
+        bent = [
+            (alpha, coefficient)
+            for alpha, coefficient in stream
+            if any(single(beta) in jet.parts for jet in jets for beta in below(alpha))
+        ]
+        if not bent and not any(stream in jet.parts for jet in jets):
+            continue
         pushed = [jet.parts.get(stream, jnp.zeros_like(jet.value)) for jet in jets]
         totals = jax.jvp(of_floating, base, pushed)[1]
-        for alpha, coefficient in stream:
-            if len(alpha) > 1:
-                mixed = _mixed(of_floating, jets, alpha)
-                totals = [t + coefficient * m for t, m in zip(totals, mixed, strict=True)]
+        for alpha, coefficient in bent:
+            mixed = _mixed(of_floating, jets, alpha)
+            totals = [t + coefficient * m for t, m in zip(totals, mixed, strict=True)]
         for i, total in zip(floating, totals, strict=True):
             parts[i][stream] = total
     return [Jet(value, part) for value, part in zip(values, parts, strict=True)]
@@ -266,7 +279,7 @@ def _mixed(of: Callable[..., list[Array]], jets: Sequence[Jet], alpha: tuple[int
             operands.append(total)
         return of(*operands)
 
-    dtype = jets[0].value.dtype
+    dtype = jnp.finfo(jets[0].value.dtype).dtype  # real, where the operand is complex
     zero, one = jnp.zeros((), dtype), jnp.ones((), dtype)
 
     def differentiate(position: int, epsilons: list[Array]) -> list[Array]:

@@ -69,7 +69,9 @@ class Box:
         for name, interval in intervals.items():
             try:
                 low, high = (float(end) for end in interval)
-            except (TypeError, ValueError):
+                if isinstance(interval, str):  # "01" has two numbers in it
+                    raise TypeError
+            except (TypeError, ValueError, OverflowError):
                 raise ValueError(
                     f"coordinate {name!r}: {interval!r} is not an interval; "
                     "give its two ends, (lower, upper)"

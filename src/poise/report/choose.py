@@ -38,12 +38,14 @@ def first_config(source: Run | Comparison) -> dict[str, Any]:
 
 
 def final_error(run: Run) -> float:
-    """One number that orders the seeds: the worst field's error, or the held-out criterion.
+    """One number that orders the seeds: the error of the chosen parameters, or the criterion.
+
+    Of several fields the worst counts.
 
     NaN where the run left neither.
     """
     metrics = part(run, "metrics") or {}
-    errors = list((metrics.get("relative_l2") or {}).values())
+    errors = list((metrics.get("best_relative_l2") or {}).values())
     if errors:
         finite = [x for x in errors if x is not None and np.isfinite(x)]
         return max(finite) if len(finite) == len(errors) else float("nan")

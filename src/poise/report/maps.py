@@ -152,7 +152,7 @@ def comparison(source: Comparison) -> Figure:
 
 def _heading(recipe: str, run: Run) -> str:
     """The recipe, and how far off its shown run is."""
-    errors = (part(run, "metrics") or {}).get("relative_l2") or {}
+    errors = (part(run, "metrics") or {}).get("best_relative_l2") or {}
     values = [x for x in errors.values() if x is not None]
     if len(values) != 1:
         return style.plain(recipe)

@@ -26,10 +26,10 @@ def _of_run(run: Run) -> str:
     rows = []
     for field in last:
         of = f" of {field}" if len(last) > 1 else ""
-        rows.append((f"relative L2 error{of}, final", number(last[field])))
-        rows.append((f"relative L2 error{of}, lowest", number(best.get(field))))
+        rows.append((f"relative L2 error{of}, last step", number(last[field])))
+        rows.append((f"relative L2 error{of}, chosen parameters", number(best.get(field))))
     if best:
-        rows.append(("step of the lowest error", _data(metrics.get("best_step"), count)))
+        rows.append(("step of the chosen parameters", _data(metrics.get("best_step"), count)))
     rows += [
         ("status", escape(str(metrics.get("status", "unfinished")))),
         ("steps", _data(metrics.get("steps"), count)),
@@ -74,13 +74,13 @@ def _of_comparison(comparison: Comparison) -> str:
         body += f"<td>{number(row.get('overhead_percent'), ' %', '+.1f')}</td>"
         body += f"<td>{row.get('completed', NONE)} of {row.get('runs', NONE)}</td></tr>"
     head = _head(
-        "recipe", "relative L2 error", "lowest on the way", "training time (s)",
+        "recipe", "relative L2 error, chosen", "at the last step", "training time (s)",
         "steps per second", "error reduction", "extra time", "runs completed",
     )  # fmt: skip
     return _table(head, body)
 
 
-_RANGES = ("relative_l2", "best_relative_l2", "train_seconds", "steps_per_second")
+_RANGES = ("best_relative_l2", "relative_l2", "train_seconds", "steps_per_second")
 
 
 def configuration(source: Run | Comparison) -> str:

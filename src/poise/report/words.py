@@ -79,8 +79,8 @@ def _of_run(run: Run) -> str:
         words = f"{lead} {steps} steps the relative L2 error is {_listed(errors)}"
         if best and any(best[f] < 0.95 * errors[f] for f in best if f in errors):
             at = metrics.get("best_step")
-            words += f"; the lowest was {_listed(best)}"
-            words += f" at step {count(at)}" if at is not None and len(best) == 1 else ""
+            words += f"; the chosen parameters have {_listed(best)}"
+            words += f", from step {count(at)}" if at is not None and len(best) == 1 else ""
         words += "."
     else:
         words = f"{lead} {steps} steps the run ended ({status or 'no status'})."
@@ -128,12 +128,14 @@ def _of_comparison(comparison: Comparison) -> str:
     overhead = best.get("overhead_percent")
     if overhead is not None:
         words += (
-            f" Training takes {abs(overhead):.1f} % {'more' if overhead >= 0 else 'less'} time."
+            f" A step takes {overhead:.1f} % more time."
+            if overhead >= 1
+            else " The weighting costs no time that this comparison could measure."
         )
     return words
 
 
-def median(row: dict[str, Any], name: str = "relative_l2") -> float | None:
+def median(row: dict[str, Any], name: str = "best_relative_l2") -> float | None:
     """The median of one figure in a row of a comparison's table."""
     value = (row.get(name) or {}).get("median")
     return value if value is not None and math.isfinite(value) else None

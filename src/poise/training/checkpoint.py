@@ -6,6 +6,8 @@ middle of it finds the one before. Two are kept.
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,21 @@ class Checkpoints:
     Parameters
     ----------
     folder
-        Made if it does not exist.
+        Made if it does not exist. What somebody left in it half-written is removed.
     """
 
     def __init__(self, folder: Path) -> None:
         import orbax.checkpoint as ocp  # half a second: only where checkpoints are used
 
         self._ocp = ocp
+        _remove_unfinished(folder)
         self._manager = ocp.CheckpointManager(
             folder.resolve(),
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=2, create=True, enable_async_checkpointing=False
+                max_to_keep=2,
+                create=True,
+                enable_async_checkpointing=False,
+                cleanup_tmp_directories=True,
             ),
         )
 
@@ -57,6 +63,8 @@ class Checkpoints:
         stored = self._manager.restore(step, args=self._ocp.args.StandardRestore())
         paths, structure = jax.tree.flatten_with_path(like)
         wanted = {jax.tree_util.keystr(path): leaf for path, leaf in paths}
+        empty = {n: np.asarray(leaf) for n, leaf in wanted.items() if not np.size(leaf)}
+        stored = {**empty, **stored}
         for name in sorted(wanted.keys() ^ stored.keys()):
             where = "only in the checkpoint" if name in stored else "missing from the checkpoint"
             raise ValueError(f"the checkpoint of step {step} does not fit this run: {name} {where}")
@@ -78,6 +86,31 @@ ANY_LENGTH = np.zeros(0)
 
 
 def _to_names(tree: Any) -> dict[str, np.ndarray]:
-    """Leaves by the path that leads to them: independent of Python classes."""
+    """Leaves by the path that leads to them: independent of Python classes.
+
+    Arrays without entries, such as the columns of a history that has no row yet, are left out:
+    orbax refuses them.
+    """
     paths, _ = jax.tree.flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in paths}
+    leaves = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in paths}
+    return {name: leaf for name, leaf in leaves.items() if leaf.size}
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Remove numbered folders that hold no whole checkpoint.
+
+    orbax goes by the number alone: it would take such a folder for the newest checkpoint, and
+    write no other with a smaller number.
+    """
+    for place in folder.glob("[0-9]*"):
+        if place.is_dir() and place.name.isdigit() and not _whole(place):
+            shutil.rmtree(place)
+
+
+def _whole(place: Path) -> bool:
+    """Whether orbax has noted the time at which it ended the checkpoint, its last act."""
+    try:
+        notes = json.loads((place / "_CHECKPOINT_METADATA").read_text())
+        return notes["commit_timestamp_nsecs"] is not None
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -60,7 +60,7 @@ class Comparison:
     def __init__(
         self, problem: str, recipes: Sequence[Recipe], seeds: Sequence[int], folder: Path
     ) -> None:
-        loaded, _ = sources.find(problem)
+        loaded, origin = sources.find(problem)
         self.folder = folder
         self.recipes = list(recipes)
         self.seeds = list(seeds)
@@ -72,6 +72,7 @@ class Comparison:
         self.settings = {
             "problem": loaded.name,
             "equation": loaded.equation,
+            "sha256": origin.get("sha256"),  # an edited file is another problem
             "recipes": [recipe.name for recipe in recipes],
             "settings": [describe(recipe) for recipe in recipes],
             "seeds": self.seeds,

@@ -39,6 +39,7 @@ class Evaluation:
         self.axes, grid = problem.grid_points()
         self.exact = problem.exact_values(grid)
         self.fields = problem.fields
+        self._terms = problem.terms
         self._shape = tuple(len(axis) for axis in self.axes.values())
 
         def evaluate(params: Any) -> tuple[dict[str, Array], Array]:
@@ -54,7 +55,7 @@ class Evaluation:
     def __call__(self, params: Any) -> tuple[dict[str, float], dict[str, float]]:
         """Held-out loss of each term, and relative L2 error of each field that has a solution."""
         losses, fields = self.function(params)
-        return {term: float(loss) for term, loss in losses.items()}, self.errors(fields)
+        return {term: float(losses[term]) for term in self._terms}, self.errors(fields)
 
     def errors(self, fields: Float[Array, "m N"]) -> dict[str, float]:
         """‖u - u*‖₂ / ‖u*‖₂ on the grid, by field, in float64; NaN where u* is zero."""

@@ -107,7 +107,7 @@ class Loop:
         before = self.clock.training
         start = saved = time.perf_counter()
         group = 1
-        outcome = None
+        outcome = self._spent() if self.taken >= self.steps else None
         with Interrupt() as interrupt:
             while outcome is None:
                 taken = self.taken
@@ -127,7 +127,7 @@ class Loop:
                 elif self.taken == due:
                     row = self._record(progress)
                 if outcome is None and self.taken >= self.steps:
-                    outcome = Outcome(BUDGET_SPENT, f"all {self.steps} steps were taken")
+                    outcome = self._spent()
                 if outcome is None and interrupt.requested:
                     outcome = Outcome(INTERRUPTED, f"stopped by the user at step {self.taken}")
                 watch(self.taken, row)
@@ -138,6 +138,9 @@ class Loop:
                     saved = time.perf_counter()
         return outcome
 
+    def _spent(self) -> Outcome:
+        return Outcome(BUDGET_SPENT, f"all {self.steps} steps were taken")
+
     def _record(self, progress: Any) -> dict[str, float]:
         held_out, errors = self.evaluation(self.state.params)
         value = criterion(held_out, self.untrained)
@@ -147,9 +150,9 @@ class Loop:
             "seconds": self.clock.training,
             "loss": float(progress.loss),
             "held_out": value,
-            **{f"loss.{term}": float(loss) for term, loss in progress.losses.items()},
+            **{f"loss.{term}": float(progress.losses[term]) for term in held_out},
             **{f"held_out.{term}": loss for term, loss in held_out.items()},
-            **{f"weight.{term}": float(weight) for term, weight in self.state.weights.items()},
+            **{f"weight.{term}": float(self.state.weights[term]) for term in held_out},
             **{f"error.{field}": error for field, error in errors.items()},
         }
         self.history.append(row)

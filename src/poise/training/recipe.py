@@ -117,7 +117,9 @@ def describe(item: Any) -> Any:
         if item is function:
             return {"function": name}
     kind = type(item)
-    ours = kind is Recipe or any(hasattr(importlib.import_module(h), kind.__name__) for h in _HOMES)
+    ours = kind is Recipe or any(
+        getattr(importlib.import_module(home), kind.__name__, None) is kind for home in _HOMES
+    )
     if is_dataclass(item) and not isinstance(item, eqx.Module) and ours:
         parts = {f.name: describe(getattr(item, f.name)) for f in fields(item)}
         return parts if kind is Recipe else {"kind": kind.__name__, **parts}

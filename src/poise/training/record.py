@@ -99,7 +99,7 @@ def results(loop: Loop, problem: Problem, recipe: Recipe, seed: int) -> dict[str
         "lowest_relative_l2": lowest,
         "best_step": loop.best.step,
         "best_held_out": loop.best.value,
-        "weights": {term: float(weight) for term, weight in state.weights.items()},
+        "weights": {term: float(state.weights[term]) for term in problem.terms},
         "coefficients": {
             name: float(value) for name, value in loop.best.params.coefficients.items()
         },
@@ -142,18 +142,19 @@ def gradient_dataset(loop: Loop) -> xarray.Dataset:
 
     _, gradients = jax.jit(loop.step.signals)(loop.state)
     rows, layers = [], np.zeros(0, np.int32)
-    for gradient in gradients.values():
-        matrices = [np.asarray(g) for g in jax.tree.leaves(gradient) if g.ndim >= 2]
+    terms = list(loop.step.objective.terms)  # in the user's order: JAX sorts the keys of dicts
+    for term in terms:
+        matrices = [np.asarray(g) for g in jax.tree.leaves(gradients[term]) if g.ndim >= 2]
         rows.append(np.concatenate([matrix.ravel() for matrix in matrices]))
         layers = np.repeat(np.arange(len(matrices), dtype=np.int32), [m.size for m in matrices])
-    weights = [float(loop.state.weights[term]) for term in gradients]
+    weights = [float(loop.state.weights[term]) for term in terms]
     return xarray.Dataset(
         {
             "gradient": (("term", "parameter"), np.stack(rows)),
             "layer": (("parameter",), layers),
             "weight": (("term",), weights),
         },
-        coords={"term": list(gradients)},
+        coords={"term": terms},
     )
 
 
@@ -171,6 +172,45 @@ def write_start(folder: Path, config: Mapping[str, Any]) -> None:
             f"`poise resume {folder}`"
         )
     runs.write_json(folder / runs.CONFIG, config)
+
+
+def write_again(folder: Path, config: Mapping[str, Any]) -> None:
+    """Begin to go on with a run. More steps are allowed, and written down.
+
+    Raises
+    ------
+    ValueError
+        If the run in the folder differs in anything else that its numbers depend on.
+    """
+    former = runs.Run(folder).config
+    for room, free in (("problem", _ORIGIN), ("recipe", {"steps", "name"})):
+        old, new = former[room], runs.plain(config[room])
+        _refuse_change(folder, old, {n: part for n, part in new.items() if n not in free})
+    _refuse_change(folder, former, {"seed": config["seed"]})
+    if former["recipe"]["steps"] != config["recipe"]["steps"]:
+        runs.write_json(folder / runs.CONFIG, {**former, "recipe": config["recipe"]})
+
+
+_ORIGIN = {"source", "path", "sha256", "title", "reference", "equation"}
+"""What config.json says of a problem that its numbers do not depend on."""
+
+
+def _refuse_change(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    for name, value in new.items():
+        if _comparable(old.get(name)) != _comparable(value):
+            raise ValueError(
+                f"{folder} holds another run: its {name} is {old.get(name)}, not {value}; choose "
+                "another folder, or leave this setting as it was"
+            )
+
+
+def _comparable(description: Any) -> Any:
+    """Without the reprs of Python objects, which hold addresses."""
+    if isinstance(description, Mapping):
+        if "python" in description:
+            return "python"
+        return {name: _comparable(part) for name, part in description.items()}
+    return description
 
 
 def write_results(

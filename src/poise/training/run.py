@@ -95,7 +95,6 @@ def train(
     ValueError
         For settings that do not fit the problem, before any training.
     """
-    recipe = Recipe(name="custom")
     if isinstance(optimizer, optax.GradientTransformation):
         optimizer = Optax(optimizer)
     given = {
@@ -167,7 +166,9 @@ def run(
         config = {**record.configuration(problem, recipe, seed, origin), **(extra or {})}
         checkpoints = None
         if out is not None:
-            if not (resume and (out / runs.CONFIG).exists()):
+            if resume and (out / runs.CONFIG).exists():
+                record.write_again(out, config)
+            else:
                 record.write_start(out, config)
             checkpoints = Checkpoints(out / runs.CHECKPOINTS)
             if resume:

@@ -20,10 +20,14 @@ import numpy as np
 
 
 def criterion(held_out: Mapping[str, float], untrained: Mapping[str, float]) -> float:
-    """C = Σₖ Lₖ / Lₖ⁰ over the terms, nondimensional; infinite where a loss is not finite."""
+    """C = Σₖ Lₖ / Lₖ⁰ over the terms, nondimensional; infinite where a loss is not finite.
+
+    A term that the untrained network happens to fulfil exactly enters as it is.
+    """
     total = 0.0
     for term, loss in held_out.items():
-        total += float(loss) / max(float(untrained[term]), np.finfo(np.float64).tiny)
+        scale = float(untrained[term])
+        total += float(loss) / (scale if scale > 0 else 1.0)
     return total if np.isfinite(total) else np.inf
 
 

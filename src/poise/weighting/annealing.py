@@ -26,13 +26,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from poise.weighting.weighting import Signals, Weighting, Weights, check_names, ones
+
+
+class AnnealingState(NamedTuple):
+    """λₖ, and which term is the reference.
+
+    The reference is data rather than the first key of a dict: JAX sorts the keys of dicts that
+    pass through it.
+    """
+
+    weights: Weights
+    reference: dict[str, Array]
 
 
 @dataclass(frozen=True)
