@@ -121,8 +121,9 @@ def profile_worker() -> dict[str, float]:
     """Milliseconds of the parts of a step, each compiled and repeated on its own."""
     import jax
     import jax.numpy as jnp
+    from jax.flatten_util import ravel_pytree
 
-    from poise.optimizers import View
+    from poise.optimizers import View, weighted_sum
     from poise.weighting import Annealing, Signals
 
     advance, state, loop = compiled("annealing")
@@ -162,13 +163,13 @@ def profile_worker() -> dict[str, float]:
         lambda n: objective.sample(jax.random.fold_in(state.key, n)),
         jnp.int32(0),
     )
-    repeat(
-        "Adam, with the sum of gradients",
-        lambda params: step.optimizer.step(
-            params, state.optimizer, View(losses, gradients, state.weights)
-        )[:2],
-        state.params,
-    )
+
+    def update(params):
+        total = ravel_pytree(weighted_sum(state.weights, gradients))[0]
+        view = View(losses, gradients, state.weights, total)
+        return step.optimizer.step(params, state.optimizer, view)[:2]
+
+    repeat("Adam, with the sum of gradients", update, state.params)
     repeat(
         "statistics for the weights",
         lambda g: Annealing().update(state.weighting, Signals(gradients=g))[0],
@@ -178,37 +179,34 @@ def profile_worker() -> dict[str, float]:
     for layout in ("points last", "points first"):
         repeat(
             f"floor: matrix products alone, {layout}",
-            matrix_products(list(rows.values()), layout),
+            lambda p, layout=layout: products(step.model(p).network, list(rows.values()), layout),
             state.params,
         )
     return out
 
 
-def matrix_products(rows, layout):
+def products(network, rows, layout):
     """The hidden layers' products of one step, forward and backward, and nothing else."""
     import jax
     import jax.numpy as jnp
 
-    def run(params):
-        out = []
-        for count in rows:
-            shape = (50, count) if layout == "points last" else (count, 50)
-            weights = [layer.weight for layer in params.network.layers[1:-1]]
-            kept = [jnp.full(shape, 1e-3) + params.network.layers[0].bias[0]]
-            for weight in weights:
-                kept.append(weight @ kept[-1] if layout == "points last" else kept[-1] @ weight)
-            adjoint = kept[-1]
-            for weight, before in zip(weights[::-1], kept[-2::-1], strict=True):
-                if layout == "points last":
-                    out.append(adjoint @ before.T)
-                    adjoint = weight.T @ adjoint
-                else:
-                    out.append(before.T @ adjoint)
-                    adjoint = adjoint @ weight.T
-            out.append(adjoint)
-        return jax.lax.optimization_barrier(out)
-
-    return run
+    out = []
+    for count in rows:
+        shape = (50, count) if layout == "points last" else (count, 50)
+        weights = [layer.weight for layer in network.layers[1:-1]]
+        kept = [jnp.full(shape, 1e-3) + network.layers[0].bias[0]]
+        for weight in weights:
+            kept.append(weight @ kept[-1] if layout == "points last" else kept[-1] @ weight)
+        adjoint = kept[-1]
+        for weight, before in zip(weights[::-1], kept[-2::-1], strict=True):
+            if layout == "points last":
+                out.append(adjoint @ before.T)
+                adjoint = weight.T @ adjoint
+            else:
+                out.append(before.T @ adjoint)
+                adjoint = adjoint @ weight.T
+        out.append(adjoint)
+    return jax.lax.optimization_barrier(out)
 
 
 def compiled(recipe_name, **changes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -93,8 +93,9 @@ class Block:
         available = {**fields, **others["coordinates"], **others["coefficients"]}
         if self._normal:
             side, sign = self._normal
-            entries = [float(sign) if name == side else 0.0 for name in self.names.spatial]
-            available["normal"] = jnp.asarray(entries)
+            if side in self.names.spatial:
+                entries = [float(sign) if name == side else 0.0 for name in self.names.spatial]
+                available["normal"] = jnp.asarray(entries)
         out: list[Any] = []
         for condition in self.conditions:
             assert condition.residual is not None
@@ -121,37 +122,39 @@ def build_block(
         (condition,) = conditions
         points, targets = _measured(term, names, condition.values or {})
     block = Block(term, names, patch, tuple(conditions), points=points, targets=targets)
-    for condition in conditions:
-        if condition.residual is not None:
-            _check_names(term, names, condition)
     others = _shapes(names, targets)
-    seen_outputs: list[Any] = []
-
-    def run(fields: dict[str, Field], number: Array) -> Any:
-        scalars = jax.tree.map(lambda shape: number.astype(shape.dtype), others)
-        seen_outputs[:] = block._evaluate(fields, scalars)
-        return None
-
+    entries: frozenset[Entry] = frozenset()
+    equations = 0
     with jax.enable_x64(True):
-        try:
-            asked = requested(names.fields, block._field, run)
-        except Exception as error:
-            raise ValueError(
-                f"term {term!r}: the residual of {_describe(conditions)} failed with "
-                f"{type(error).__name__}: {_first_line(error)}{_hint(error)}"
-            ) from error
-        _check_outputs(term, conditions, seen_outputs)
-        entries = frozenset((name, alpha) for name, found in asked.items() for alpha in found)
-        if not entries:
-            raise ValueError(
-                f"term {term!r}: the residual of {_describe(conditions)} uses no field; "
-                f"the fields are {', '.join(names.fields)}"
-            )
-        equations = len(seen_outputs)
+        for condition in conditions:
+            if condition.residual is not None:
+                _check_names(term, names, patch, condition)
+            asked, outputs = _run(replace(block, conditions=(condition,)), condition, others)
+            entries, equations = entries | asked, equations + outputs
         operator = plan_operators(block.residual, entries, others, equations)
-    return Block(
-        term, names, patch, tuple(conditions), entries, equations, operator, points, targets
-    )
+    return replace(block, entries=entries, equations=equations, operator=operator)
+
+
+def _run(block: Block, condition: Condition, others: Any) -> tuple[frozenset[Entry], int]:
+    """The derivatives that a condition asks for, and how many residuals it returns."""
+    names, where = block.names, f"term {block.term!r}: the residual of {_describe(condition)}"
+    outputs: list[Any] = []
+
+    def run(fields: dict[str, Field], number: Array) -> None:
+        scalars = jax.tree.map(lambda shape: number.astype(shape.dtype), others)
+        outputs[:] = block._evaluate(fields, scalars)
+
+    try:
+        asked = requested(names.fields, block._field, run)
+    except Exception as error:
+        raise ValueError(
+            f"{where} failed with {type(error).__name__}: {_first_line(error)}{_hint(error)}"
+        ) from error
+    _check_outputs(where, outputs)
+    entries = frozenset((name, alpha) for name, found in asked.items() for alpha in found)
+    if not entries:
+        raise ValueError(f"{where} uses no field; the fields are {', '.join(names.fields)}")
+    return entries, len(outputs)
 
 
 def _shapes(names: Names, targets: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,44 +167,42 @@ def _shapes(names: Names, targets: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_names(term: str, names: Names, condition: Condition) -> None:
+def _check_names(term: str, names: Names, patch: Patch | None, condition: Condition) -> None:
     try:
         required, _ = argument_names(condition.residual)  # type: ignore[arg-type]
     except ValueError as error:
         raise ValueError(f"term {term!r}: {error}") from None
-    available = names.available(condition.kind == "boundary")
+    side = patch.normal[0] if patch and patch.normal else None
+    available = names.available(condition.kind == "boundary" and side in names.spatial)
     for name in required:
         if name not in available:
-            also = " (only boundary() has a normal)" if name == "normal" else ""
+            also = " (only a boundary in space has a normal)" if name == "normal" else ""
             raise ValueError(
-                f"term {term!r}: the residual of {_describe([condition])} asks for {name!r}, "
+                f"term {term!r}: the residual of {_describe(condition)} asks for {name!r}, "
                 f"which is not a name of this problem{also}; "
                 f"the names are {', '.join(available)}"
             )
 
 
-def _check_outputs(term: str, conditions: Sequence[Condition], outputs: list[Any]) -> None:
-    where = _describe(conditions)
+def _check_outputs(where: str, outputs: list[Any]) -> None:
     if not outputs:
-        raise ValueError(f"term {term!r}: the residual of {where} returned an empty tuple")
+        raise ValueError(f"{where} returned an empty tuple")
     for item in outputs:
         if item is None:
+            raise ValueError(f"{where} returned None; does it lack a return?")
+        if not isinstance(item, jax.Array | np.ndarray | np.generic | int | float | complex):
             raise ValueError(
-                f"term {term!r}: the residual of {where} returned None; does it lack a return?"
+                f"{where} returned {item!r}; it must return one number, or a tuple of numbers "
+                "for several equations"
             )
-        shape = jnp.shape(item)
-        if shape != ():
+        if np.shape(item) != ():
             raise ValueError(
-                f"term {term!r}: the residual of {where} returned an array of shape {shape}; "
-                "it sees one point and must return one number, or a tuple of numbers for "
-                "several equations"
+                f"{where} returned an array of shape {np.shape(item)}; it sees one point and "
+                "must return one number, or a tuple of numbers for several equations"
             )
         kind = jnp.result_type(item)
         if not jnp.issubdtype(kind, jnp.floating) and not jnp.issubdtype(kind, jnp.integer):
-            raise ValueError(
-                f"term {term!r}: the residual of {where} returned a value of type {kind}; "
-                "it must be a real number"
-            )
+            raise ValueError(f"{where} returned a value of type {kind}; it must be a real number")
 
 
 def _measured(
@@ -214,10 +215,10 @@ def _measured(
                 f"term {term!r}: data has {name!r}, which is not a name of this problem; "
                 f"the names are {', '.join(known)}"
             )
-        if array.ndim != 1 or not np.issubdtype(array.dtype, np.number):
+        if array.ndim != 1 or array.dtype.kind not in "iuf":
             raise ValueError(
                 f"term {term!r}: data[{name!r}] has shape {array.shape} and type {array.dtype}; "
-                "it must be a one-dimensional array of numbers"
+                "it must be a one-dimensional array of real numbers"
             )
     missing = [name for name in names.coordinates if name not in values]
     if missing:
@@ -243,21 +244,20 @@ def _measured(
     return points, {name: np.asarray(values[name], np.float64) for name in measured}
 
 
-def _describe(conditions: Sequence[Condition]) -> str:
-    kinds = []
-    for condition in conditions:
-        inside = repr(condition.coordinate) if condition.coordinate else ""
-        kinds.append(f"{condition.kind}({inside})")
-    return " and ".join(dict.fromkeys(kinds))
+def _describe(condition: Condition) -> str:
+    inside = repr(condition.coordinate) if condition.coordinate else ""
+    return f"{condition.kind}({inside})"
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")
+    return next(iter(str(error).splitlines()), "").rstrip(".")
 
 
 def _hint(error: Exception) -> str:
     if isinstance(error, jax.errors.TracerBoolConversionError):
-        return " Use jnp.where: a residual cannot branch on a value."
+        return ". Use jnp.where: a residual cannot branch on a value."
     if isinstance(error, jax.errors.JAXTypeError | jax.errors.ConcretizationTypeError):
-        return " Use functions of jax.numpy rather than of math or numpy."
+        return ". Use functions of jax.numpy rather than of math or numpy."
+    if "__jax_array__" in str(error) or "pytree structure" in str(error):
+        return ". This function takes arrays only: give it u.value rather than u."
     return ""

@@ -144,7 +144,10 @@ def build_recipe(name: str, chosen: dict[str, Any], strict: bool = True) -> Reci
     help="CPU threads.  [default: measured for long runs, else 1]",
 )
 @click.option(
-    "--out", "folder", type=click.Path(path_type=Path), help="Run folder.  [default: in runs/]"
+    "--out",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Run folder.  [default: in runs/]",
 )
 @click.option(
     "--checkpoint-seconds",
@@ -279,7 +282,7 @@ def _train(
 @click.option(
     "--out",
     "folder",
-    type=click.Path(path_type=Path),
+    type=click.Path(file_okay=False, path_type=Path),
     help="Folder; an unfinished comparison in it goes on.  [default: a new one in runs/]",
 )
 def compare(

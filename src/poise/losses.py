@@ -54,6 +54,13 @@ class Objective:
         self.dtype = jnp.dtype(dtype)
         self.samplers = dict(samplers)
         self._prepared: dict[str, list[Array]] = {}
+        self._noise = {
+            term: [
+                0 if block.patch is None else samplers[term].noise(len(block.patch.free))
+                for block in blocks
+            ]
+            for term, blocks in problem.blocks.items()
+        }
         for index, (term, blocks) in enumerate(problem.blocks.items()):
             keys = jax.random.split(jax.random.fold_in(key, index), len(blocks))
             self._prepared[term] = [
@@ -69,16 +76,22 @@ class Objective:
 
     def sample(self, key: PRNGKeyArray) -> Points:
         """Points of every term. Pure; jit- and scan-safe."""
+        count = sum(n for noise in self._noise.values() for n in noise)
+        bits = jax.random.bits(key, (count,), jnp.uint32)
         points: Points = {}
-        for index, (term, blocks) in enumerate(self.problem.blocks.items()):
-            keys = jax.random.split(jax.random.fold_in(key, index), len(blocks))
+        start = 0
+        for term, blocks in self.problem.blocks.items():
             drawn = []
-            for block, prepared, k in zip(blocks, self._prepared[term], keys, strict=True):
+            for block, prepared, n in zip(
+                blocks, self._prepared[term], self._noise[term], strict=True
+            ):
                 if block.patch is None:
                     drawn.append(prepared)
-                else:
-                    unit = self.samplers[term].draw(k, prepared, self.dtype)
-                    drawn.append(block.patch.from_unit(unit))
+                    continue
+                sampler = self.samplers[term]
+                unit = sampler.draw(bits[start : start + n], prepared, self.dtype)
+                drawn.append(block.patch.from_unit(unit))
+                start += n
             points[term] = tuple(drawn)
         return points
 

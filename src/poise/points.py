@@ -1,7 +1,9 @@
 """Collocation points: where residuals are evaluated.
 
 A sampler gives points of the unit cube; the patch of a term maps them into place. All of it runs
-on the device, inside the compiled training loop.
+on the device, inside the compiled training loop. Random numbers come as raw bits from outside:
+one call of the generator serves all terms of a step, for on a CPU the calls cost more than the
+numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 
 @dataclass(frozen=True)
@@ -38,22 +40,35 @@ class Sampler(abc.ABC):
 
     @abc.abstractmethod
     def prepare(self, key: PRNGKeyArray, dimension: int, dtype: Any) -> Array:
-        """Arrays that `draw` needs, computed once."""
+        """What `draw` needs, computed once; its first axis has length `dimension`."""
 
     @abc.abstractmethod
-    def draw(self, key: PRNGKeyArray, prepared: Array, dtype: Any) -> Float[Array, "dimension N"]:
+    def noise(self, dimension: int) -> int:
+        """How many random numbers of 32 bits a call of `draw` takes."""
+
+    @abc.abstractmethod
+    def draw(
+        self, bits: UInt32[Array, " noise"], prepared: Array, dtype: Any
+    ) -> Float[Array, "dimension N"]:
         """Points in [0, 1), one a column. Pure."""
 
 
 @dataclass(frozen=True)
 class Uniform(Sampler):
-    """Independent, uniformly distributed points."""
+    """Independent, uniformly distributed points, on a lattice of 2⁻²⁴ (float64: 2⁻³²)."""
 
     def prepare(self, key: PRNGKeyArray, dimension: int, dtype: Any) -> Array:
-        return jax.random.uniform(key, (dimension, self.count), dtype)
+        if self.fresh:
+            return jnp.zeros((dimension, 0), dtype)
+        return to_unit(jax.random.bits(key, (dimension, self.count), jnp.uint32), dtype)
 
-    def draw(self, key: PRNGKeyArray, prepared: Array, dtype: Any) -> Array:
-        return jax.random.uniform(key, prepared.shape, dtype) if self.fresh else prepared
+    def noise(self, dimension: int) -> int:
+        return dimension * self.count if self.fresh else 0
+
+    def draw(self, bits: Array, prepared: Array, dtype: Any) -> Array:
+        if not self.fresh:
+            return prepared
+        return to_unit(bits.reshape(prepared.shape[0], self.count), dtype)
 
 
 @dataclass(frozen=True)
@@ -75,17 +90,19 @@ class Sobol(Sampler):
             warnings.simplefilter("ignore", UserWarning)
             unit = qmc.Sobol(dimension, scramble=False, bits=32).random(self.count)
         integers = jnp.asarray((unit.T * 2.0**32).astype("uint32"))
-        return _shift(integers, key)
+        return integers ^ jax.random.bits(key, (dimension, 1), jnp.uint32)
 
-    def draw(self, key: PRNGKeyArray, prepared: Array, dtype: Any) -> Array:
-        integers = _shift(prepared, key) if self.fresh else prepared
-        # Keep as many leading bits as the dtype holds, so that rounding never gives 1.
-        bits = min(32, jnp.finfo(dtype).nmant + 1)
-        return (integers >> (32 - bits)).astype(dtype) * jnp.asarray(2.0**-bits, dtype)
+    def noise(self, dimension: int) -> int:
+        return dimension if self.fresh else 0
+
+    def draw(self, bits: Array, prepared: Array, dtype: Any) -> Array:
+        return to_unit(prepared ^ bits[:, None] if self.fresh else prepared, dtype)
 
 
-def _shift(integers: Array, key: PRNGKeyArray) -> Array:
-    return integers ^ jax.random.bits(key, (integers.shape[0], 1), jnp.uint32)
+def to_unit(integers: UInt32[Array, ...], dtype: Any) -> Float[Array, ...]:
+    """Random bits to numbers in [0, 1): as many leading bits as the type holds exactly."""
+    bits = min(32, jnp.finfo(dtype).nmant + 1)
+    return (integers >> (32 - bits)).astype(dtype) * jnp.asarray(2.0**-bits, dtype)
 
 
 def samplers_for(points: Any, terms: Mapping[str, bool]) -> dict[str, Sampler]:

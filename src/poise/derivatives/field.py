@@ -115,7 +115,8 @@ class Field:
 
     def _choices(self) -> str:
         names = ", ".join(self._coordinates)
-        return f"the coordinates are {names} (u.d('name', ...) for names longer than a letter)"
+        long = f"{self._name}.d('name', ...) for names longer than a letter"
+        return f"the coordinates are {names} ({long})"
 
     # A field stands for its value wherever an array may stand.
 

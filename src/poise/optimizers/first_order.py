@@ -14,29 +14,18 @@ from poise.optimizers.optimizer import Optimizer, View
 
 
 class FirstOrder(Optimizer):
-    """An optax rule, given the gradient of the weighted loss.
-
-    The parameters are handed to the rule as one flat vector: networks here have many small
-    arrays, and a pass over a dozen of them costs more than one over all. For rules that act
-    entry by entry, such as Adam, the result is the same.
-    """
-
-    flat: bool = True
+    """An optax rule, given the gradient of the weighted loss."""
 
     @property
     @abc.abstractmethod
     def rule(self) -> optax.GradientTransformation:
         """The optax gradient transformation."""
 
-    @property
-    def _flattened(self) -> optax.GradientTransformation:
-        return optax.flatten(self.rule) if self.flat else self.rule
-
     def init(self, params: Any) -> Any:
-        return self._flattened.init(params)
+        return self.rule.init(params)
 
     def step(self, params: Any, state: Any, view: View) -> tuple[Any, Any, dict[str, Array]]:
-        updates, state = self._flattened.update(view.gradient, state, params)
+        updates, state = self.rule.update(view.gradient, state, params)
         return optax.apply_updates(params, updates), state, {}
 
 
@@ -78,7 +67,8 @@ class Optax(FirstOrder):
     transformation
         Such as ``optax.adamw(1e-3)``.
     flat
-        Flatten the parameters; False for a rule that looks at the shapes of arrays.
+        Hand it the parameters as one vector; False for a rule that looks at the shapes of
+        arrays. For rules that act entry by entry the result is the same.
     """
 
     transformation: optax.GradientTransformation

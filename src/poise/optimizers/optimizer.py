@@ -19,24 +19,23 @@ class View(NamedTuple):
         Lₖ and ∇Lₖ of each term, unweighted.
     weights
         λₖ of each term.
+    gradient
+        Σ λₖ ∇Lₖ, in the layout of the parameters that the optimizer is given.
     """
 
     losses: Mapping[str, Array]
     gradients: Mapping[str, Any]
     weights: Mapping[str, Array]
+    gradient: Any
 
     @property
     def loss(self) -> Array:
         """Σ λₖ Lₖ."""
-        return _combined(self.weights, self.losses)
-
-    @property
-    def gradient(self) -> Any:
-        """Σ λₖ ∇Lₖ."""
-        return _combined(self.weights, self.gradients)
+        return weighted_sum(self.weights, self.losses)
 
 
-def _combined(weights: Mapping[str, Array], items: Mapping[str, Any]) -> Any:
+def weighted_sum(weights: Mapping[str, Array], items: Mapping[str, Any]) -> Any:
+    """Σ λₖ xₖ, leaf by leaf."""
     names = list(items)
     return jax.tree.map(
         lambda *leaves: sum(
@@ -48,7 +47,17 @@ def _combined(weights: Mapping[str, Array], items: Mapping[str, Any]) -> Any:
 
 
 class Optimizer(abc.ABC):
-    """A rule that improves parameters."""
+    """A rule that improves parameters.
+
+    Attributes
+    ----------
+    flat
+        Whether it is given the parameters as one vector, or, for a rule that looks at the
+        shapes of arrays, as the tree they are. Networks here have many small arrays, and a pass
+        over a dozen of them costs more than one over all.
+    """
+
+    flat: bool = True
 
     @abc.abstractmethod
     def init(self, params: Any) -> Any:

@@ -35,7 +35,7 @@ class Evaluation:
         problem, dtype = step.objective.problem, step.objective.dtype
         drawn = {term: Uniform(HELD_OUT_POINTS, fresh=False) for term in step.objective.samplers}
         held_out = Objective(problem, drawn, key, dtype)
-        points = held_out.sample(key)
+        points = jax.jit(held_out.sample)(key)
         self.axes, grid = problem.grid_points()
         self.exact = problem.exact_values(grid)
         self.fields = problem.fields

@@ -92,7 +92,7 @@ def results(loop: Loop, problem: Problem, recipe: Recipe, seed: int) -> dict[str
         "recipe": recipe.name,
         "seed": seed,
         "dtype": recipe.dtype,
-        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        "parameters": state.params.size,
         "steps": loop.taken,
         "relative_l2": final,
         "best_relative_l2": best,
@@ -101,7 +101,8 @@ def results(loop: Loop, problem: Problem, recipe: Recipe, seed: int) -> dict[str
         "best_held_out": loop.best.value,
         "weights": {term: float(state.weights[term]) for term in problem.terms},
         "coefficients": {
-            name: float(value) for name, value in loop.best.params.coefficients.items()
+            name: float(value)
+            for name, value in loop.step.model(loop.best.params).coefficients.items()
         },
         "compile_seconds": clock.compiling,
         "train_seconds": clock.training,

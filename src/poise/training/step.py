@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 
 from poise.losses import Model, Objective
-from poise.optimizers import Optimizer, View
+from poise.optimizers import Optimizer, View, weighted_sum
 from poise.weighting import Signals, Weighting, Weights
 
 
@@ -25,7 +26,7 @@ class TrainState(NamedTuple):
         Random key of the run; the key of a step is folded from it, so that it does not depend
         on how steps are grouped into compiled calls.
     params
-        Trained arrays of the model; None elsewhere.
+        All trained numbers, as one vector.
     optimizer, weights, weighting
         State of the optimizer, λₖ, and state of the weighting.
     """
@@ -75,7 +76,8 @@ class Step:
         self.objective = objective
         self.weighting = weighting
         self.optimizer = optimizer
-        self.start, self.static = eqx.partition(model, eqx.is_inexact_array)
+        tree, self.static = eqx.partition(model, eqx.is_inexact_array)
+        self.start, self._unravel = ravel_pytree(tree)
 
     def init(self, key: PRNGKeyArray) -> TrainState:
         """The state before the first step."""
@@ -84,14 +86,14 @@ class Step:
             step=jnp.zeros((), jnp.int32),
             key=key,
             params=self.start,
-            optimizer=self.optimizer.init(self.start),
+            optimizer=self.optimizer.init(self._layout(self.start)),
             weights=weights,
             weighting=weighting,
         )
 
     def model(self, params: Any) -> Model:
-        """The whole model for given parameters."""
-        return eqx.combine(params, self.static)
+        """The whole model for a vector of parameters."""
+        return eqx.combine(self._unravel(params), self.static)
 
     def signals(self, state: TrainState) -> tuple[dict[str, Array], dict[str, Model]]:
         """Loss and gradient of every term at the points of the state's next step."""
@@ -106,9 +108,13 @@ class Step:
         """
         losses, gradients = self.signals(state)
         weights, weighting = self._reweight(state, losses, gradients)
-        view = View(losses, gradients, weights)
-        params, optimizer, _ = self.optimizer.step(state.params, state.optimizer, view)
-        finite = jnp.isfinite(view.loss) & _all_finite(params)
+        total = weighted_sum(weights, gradients)
+        gradient = ravel_pytree(total)[0] if self.optimizer.flat else total
+        view = View(losses, gradients, weights, gradient)
+        before = self._layout(state.params)
+        after, optimizer, _ = self.optimizer.step(before, state.optimizer, view)
+        params = after if self.optimizer.flat else ravel_pytree(after)[0]
+        finite = jnp.isfinite(view.loss) & jnp.all(jnp.isfinite(params))
         state = TrainState(state.step + 1, state.key, params, optimizer, weights, weighting)
         return state, Progress(losses, view.loss, finite)
 
@@ -132,6 +138,10 @@ class Step:
         state, progress, _ = jax.lax.while_loop(going, body, (state, nothing, steps))
         return state, progress
 
+    def _layout(self, params: Any) -> Any:
+        """The parameters as the optimizer wants them."""
+        return params if self.optimizer.flat else self._unravel(params)
+
     def _reweight(
         self, state: TrainState, losses: dict[str, Array], gradients: dict[str, Model]
     ) -> tuple[Weights, Any]:
@@ -147,8 +157,3 @@ class Step:
             lambda: rule.update(state.weighting, signals)[:2],
             lambda: (state.weights, state.weighting),
         )
-
-
-def _all_finite(tree: Any) -> Array:
-    """Whether every entry is finite: the sum of zeros times the entries is zero only then."""
-    return jnp.isfinite(sum(jnp.sum(leaf * 0) for leaf in jax.tree.leaves(tree)))
