@@ -164,12 +164,13 @@ def profile_worker() -> dict[str, float]:
         jnp.int32(0),
     )
 
-    def update(params):
+    def update(given):
+        params, gradients = given
         total = ravel_pytree(weighted_sum(state.weights, gradients))[0]
         view = View(losses, gradients, state.weights, total)
         return step.optimizer.step(params, state.optimizer, view)[:2]
 
-    repeat("Adam, with the sum of gradients", update, state.params)
+    repeat("Adam, with the sum of gradients", update, (state.params, gradients))
     repeat(
         "statistics for the weights",
         lambda g: Annealing().update(state.weighting, Signals(gradients=g))[0],

@@ -253,7 +253,7 @@ def _train(
     out.print(f"loss weights: {weights}")
     out.print(
         f"{metrics['train_seconds']:.1f} s training, {metrics['compile_seconds']:.1f} s compiling, "
-        f"{metrics['steps_per_second']:.0f} steps/s, {metrics['peak_memory_mb']:.0f} MB"
+        f"{metrics['steps_per_second']:.0f} steps/s, {metrics['peak_memory_mb'] or 0:.0f} MB"
     )
     if solution.status == "interrupted":
         out.print(f"go on with: poise resume {folder}")
@@ -346,10 +346,14 @@ def _refuse_used(folder: Path) -> None:
 def _set_threads(count: int | None, problem: str, recipe: Recipe) -> int:
     """Pin this process to cores before JAX makes its threads."""
     if count is None:
-        count, why = threads.choose(problem, describe(recipe), recipe.steps)
-        print(f"threads: {count} ({why})", file=sys.stderr)
+        count, why = threads.choose(problem, describe(recipe), recipe.steps, _note)
+        _note(f"threads: {count} ({why})")
     threads.pin(count)
     return count
+
+
+def _note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def main() -> None:

@@ -91,6 +91,34 @@ def write_dataset(path: Path, dataset: xarray.Dataset) -> None:
     write_bytes(path, bytes(dataset.to_netcdf(engine="scipy")))
 
 
+def write_start(folder: Path, config: Mapping[str, Any]) -> None:
+    """Begin a run folder.
+
+    Raises
+    ------
+    ValueError
+        If it already holds a run.
+    """
+    if (folder / CONFIG).exists():
+        raise ValueError(
+            f"{folder} already holds a run: choose another folder, or go on with it by "
+            f"`poise resume {folder}`"
+        )
+    write_json(folder / CONFIG, config)
+
+
+def write_results(
+    folder: Path,
+    metrics: Mapping[str, Any],
+    fields: xarray.Dataset,
+    gradients: xarray.Dataset,
+) -> None:
+    """End a run folder. metrics.json comes last: where it is, the rest is."""
+    write_dataset(folder / SOLUTION, fields)
+    write_dataset(folder / GRADIENTS, gradients)
+    write_json(folder / METRICS, metrics)
+
+
 @dataclass(frozen=True)
 class Run:
     """A run folder, read lazily."""

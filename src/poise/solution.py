@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
+from poise import runs
 from poise.derivatives import Field, propagate
 from poise.derivatives.streams import MultiIndex, single
 from poise.losses import Model
@@ -138,12 +139,10 @@ class Solution:
         ValueError
             If the folder already holds a run.
         """
-        from poise.training.record import write_results, write_start
-
         folder = Path(path)
-        write_start(folder, self.config)
-        self._history.write_to(folder / "history.csv")
-        write_results(folder, self.metrics, self.fields, self.gradients)
+        runs.write_start(folder, self.config)
+        self._history.write_to(folder / runs.HISTORY)
+        runs.write_results(folder, self.metrics, self.fields, self.gradients)
         self.folder = folder
         return folder
 

@@ -15,7 +15,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,12 @@ def pin_to(cores: list[int]) -> None:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
 
 
-def choose(problem_text: str, recipe: Mapping[str, Any], steps: int) -> tuple[int, str]:
+def choose(
+    problem_text: str,
+    recipe: Mapping[str, Any],
+    steps: int,
+    tell: Callable[[str], None] = lambda text: None,
+) -> tuple[int, str]:
     """The number of threads for a run, and why.
 
     What was once measured for the same problem, network and points on this machine is
@@ -68,6 +73,8 @@ def choose(problem_text: str, recipe: Mapping[str, Any], steps: int) -> tuple[in
         What to train, as the command line and config.json have it.
     steps
         Length of the run.
+    tell
+        Called with what is going on before a measurement, which takes a few seconds.
     """
     cores = len(available())
     if cores == 1:
@@ -79,6 +86,7 @@ def choose(problem_text: str, recipe: Mapping[str, Any], steps: int) -> tuple[in
     if rates is None:
         if steps < WORTH_MEASURING:
             return 1, "a short run is not measured"
+        tell("measuring how many threads are fastest here, once for this problem and network")
         rates = measure(problem_text, recipe, sorted({1, cores}))
         if not rates:
             return 1, "the measurement failed"
@@ -95,7 +103,7 @@ def measure(problem_text: str, recipe: Mapping[str, Any], counts: list[int]) -> 
     for count in counts:
         request = json.dumps({"problem": problem_text, "recipe": recipe, "threads": count})
         done = subprocess.run(
-            [sys.executable, "-c", "from poise.threads import trial; trial()"],
+            [sys.executable, "-m", "poise.training.trial"],
             input=request,
             capture_output=True,
             text=True,
@@ -103,35 +111,6 @@ def measure(problem_text: str, recipe: Mapping[str, Any], counts: list[int]) -> 
         if done.returncode == 0:
             rates[count] = float(done.stdout.split()[-1])
     return rates
-
-
-def trial(seconds: float = 1.5) -> None:
-    """Read a request from standard input, train for a moment, print steps per second."""
-    import jax
-    import jax.numpy as jnp
-
-    from poise import sources
-    from poise.precision import working_in
-    from poise.training.recipe import rebuild_recipe
-    from poise.training.run import prepare
-
-    request = json.load(sys.stdin)
-    pin(request["threads"])
-    cache.keep_compiled_programs()
-    problem, _ = sources.find(request["problem"])
-    recipe = rebuild_recipe(request["recipe"])
-    with working_in(recipe.dtype):
-        loop = prepare(problem, recipe, 0)
-        advance = jax.jit(loop.step.advance).lower(loop.state, jnp.int32(0)).compile()
-        best, group, start = 0.0, 1, time.perf_counter()
-        while time.perf_counter() - start < seconds:
-            began = time.perf_counter()
-            state, _ = advance(loop.state, jnp.int32(group))
-            jax.block_until_ready(state)
-            elapsed = time.perf_counter() - began
-            best = max(best, group / elapsed)
-            group = max(1, min(4 * group, int(group * 0.25 / elapsed)))
-    print(best)
 
 
 def _remembered(memory: Path) -> dict[int, float] | None:

@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 PLAIN_SECONDS = 10.0
 """Time between plain lines."""
@@ -81,7 +82,7 @@ class Display:
         if self._live:
             text = f"{rate:.0f} steps/s" if rate else ""
             self._bar.update(self._task, completed=taken, rate=text)
-            self._live.update(Group(self._bar, self._table()))
+            self._live.update(Group(self._bar, self._table(), self._scores()))
         elif now - self._said >= PLAIN_SECONDS or taken >= self.steps:
             self._said = now
             self._print(self._line(taken, rate))
@@ -104,14 +105,17 @@ class Display:
             table.add_column(heading, justify="right" if heading else "left")
         for label, prefix in (("loss", "loss."), ("weight λ", "weight.")):
             table.add_row(label, *(f"{self._row[prefix + term]:.3e}" for term in terms))
+        return table
+
+    def _scores(self) -> Text:
+        if not self._row:
+            return Text()
         errors = [
-            f"relative L2 error of {name.removeprefix('error.')}: {value:.3e}"
+            f"relative L2 error of {name.removeprefix('error.')} {value:.3e}"
             for name, value in self._row.items()
             if name.startswith("error.")
         ]
-        if self._row:
-            table.caption = "   ".join([f"held-out {self._row['held_out']:.3e}", *errors])
-        return table
+        return Text("   ".join([f"  held-out criterion {self._row['held_out']:.3e}", *errors]))
 
 
 def _worth(name: str) -> Any:

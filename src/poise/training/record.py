@@ -6,7 +6,6 @@ import datetime
 import importlib.metadata
 import os
 import platform
-import resource
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,11 @@ import numpy as np
 from poise import runs
 from poise.problem import Problem
 from poise.training.recipe import Recipe, describe
+
+try:
+    import resource
+except ImportError:  # Windows has none
+    resource = None
 
 if TYPE_CHECKING:
     import xarray
@@ -111,8 +115,10 @@ def results(loop: Loop, problem: Problem, recipe: Recipe, seed: int) -> dict[str
     }
 
 
-def peak_memory_mb() -> float:
-    """The largest resident memory of this process so far, in MiB."""
+def peak_memory_mb() -> float | None:
+    """The largest resident memory of this process so far, in MiB; None on Windows."""
+    if resource is None:
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
@@ -159,22 +165,6 @@ def gradient_dataset(loop: Loop) -> xarray.Dataset:
     )
 
 
-def write_start(folder: Path, config: Mapping[str, Any]) -> None:
-    """Begin a run folder.
-
-    Raises
-    ------
-    ValueError
-        If it already holds a run.
-    """
-    if (folder / runs.CONFIG).exists():
-        raise ValueError(
-            f"{folder} already holds a run: choose another folder, or go on with it by "
-            f"`poise resume {folder}`"
-        )
-    runs.write_json(folder / runs.CONFIG, config)
-
-
 def write_again(folder: Path, config: Mapping[str, Any]) -> None:
     """Begin to go on with a run. More steps are allowed, and written down.
 
@@ -212,18 +202,6 @@ def _comparable(description: Any) -> Any:
             return "python"
         return {name: _comparable(part) for name, part in description.items()}
     return description
-
-
-def write_results(
-    folder: Path,
-    metrics: Mapping[str, Any],
-    fields: xarray.Dataset,
-    gradients: xarray.Dataset,
-) -> None:
-    """End a run folder. metrics.json comes last: where it is, the rest is."""
-    runs.write_dataset(folder / runs.SOLUTION, fields)
-    runs.write_dataset(folder / runs.GRADIENTS, gradients)
-    runs.write_json(folder / runs.METRICS, metrics)
 
 
 def versions() -> dict[str, str]:

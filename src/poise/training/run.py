@@ -169,7 +169,7 @@ def run(
             if resume and (out / runs.CONFIG).exists():
                 record.write_again(out, config)
             else:
-                record.write_start(out, config)
+                runs.write_start(out, config)
             checkpoints = Checkpoints(out / runs.CHECKPOINTS)
             if resume:
                 loop.restore(checkpoints)
@@ -193,7 +193,7 @@ def run(
         fields = record.solution_dataset(loop, problem)
         gradients = record.gradient_dataset(loop)
         if out is not None:
-            record.write_results(out, metrics, fields, gradients)
+            runs.write_results(out, metrics, fields, gradients)
         model = loop.step.model(loop.best.params)
     return Solution(
         problem, model, recipe.dtype, config, metrics, loop.history, fields, gradients, out
