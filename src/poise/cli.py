@@ -95,7 +95,7 @@ def build_recipe(name: str, chosen: dict[str, Any], strict: bool = True) -> Reci
     With `strict`, options that the recipe has no use for are an error.
     """
     recipe = named(name)
-    given = {option: value for option, value in chosen.items() if value not in (None, False)}
+    given = {o: value for o, value in chosen.items() if value is not None and value is not False}
     network, optimizer, weighting = recipe.network, recipe.optimizer, recipe.weighting
     assert isinstance(network, networks.MLP)
     assert isinstance(optimizer, optimizers.Adam)

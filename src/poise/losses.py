@@ -21,7 +21,7 @@ from poise.derivatives.streams import single
 from poise.points import Sampler
 from poise.problem import Problem
 
-Points = dict[str, tuple[Float[Array, "d N"], ...]]
+Points = dict[str, tuple[Float[Array, "d _"], ...]]
 """For each term the points of each of its blocks."""
 
 
@@ -95,15 +95,13 @@ class Objective:
             points[term] = tuple(drawn)
         return points
 
-    def residuals(
-        self, model: Model, points: Points
-    ) -> dict[str, tuple[Float[Array, "equations N"], ...]]:
+    def residuals(self, model: Model, points: Points) -> dict[str, tuple[Float[Array, "_ _"], ...]]:
         """Residuals of each term, for each of its blocks, at the points."""
         return {term: self.term_residuals(term, model, points[term]) for term in self.terms}
 
     def term_residuals(
-        self, term: str, model: Model, points: tuple[Float[Array, "d N"], ...]
-    ) -> tuple[Float[Array, "equations N"], ...]:
+        self, term: str, model: Model, points: tuple[Float[Array, "d _"], ...]
+    ) -> tuple[Float[Array, "_ _"], ...]:
         """Residuals of one term. Blocks that need the same streams share a propagation."""
         blocks = self.problem.blocks[term]
         groups: dict[Any, list[int]] = {}

@@ -155,7 +155,9 @@ class Problem:
         for term, conditions in terms.items():
             if not isinstance(term, str) or not term or not set(term).isdisjoint(",\n\"'/"):
                 raise ValueError(f"term {term!r}: a name must be plain text without , ' \" or /")
-            listed = list(conditions) if isinstance(conditions, list | tuple) else [conditions]
+            listed: list[Any] = [conditions]
+            if isinstance(conditions, list | tuple):
+                listed = list(conditions)
             if not listed:
                 raise ValueError(f"term {term!r}: its list of conditions is empty")
             for condition in listed:

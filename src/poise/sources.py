@@ -53,7 +53,7 @@ def load_file(path: Path) -> tuple[Problem, dict[str, Any]]:
     sys.path.insert(0, folder)  # so that the file can import its neighbours
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{path}{_line(path, error)}: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(folder)
@@ -100,7 +100,7 @@ def reload(name: str, origin: dict[str, Any], copy: Path) -> Problem:
     )
 
 
-def _line(path: Path, error: Exception) -> str:
+def _line(path: Path, error: BaseException) -> str:
     """Where in the user's file an error arose."""
     if isinstance(error, SyntaxError):
         return f", line {error.lineno}" if error.lineno else ""

@@ -115,8 +115,9 @@ def measure(problem_text: str, recipe: Mapping[str, Any], counts: list[int]) -> 
 
 def _remembered(memory: Path) -> dict[int, float] | None:
     try:
-        return {int(count): float(rate) for count, rate in json.loads(memory.read_text()).items()}
-    except (OSError, ValueError):
+        rates = json.loads(memory.read_text())
+        return {int(count): float(rate) for count, rate in rates.items()} or None
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 

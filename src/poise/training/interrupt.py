@@ -21,7 +21,10 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            self._former = {each: signal.signal(each, self._note) for each in self.SIGNALS}
+            # A signal that the process ignores stays ignored: workers of a comparison leave
+            # Ctrl-C, which reaches all of them, to their parent.
+            heard = [s for s in self.SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
+            self._former = {each: signal.signal(each, self._note) for each in heard}
         return self
 
     def __exit__(

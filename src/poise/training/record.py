@@ -86,10 +86,6 @@ def results(loop: Loop, problem: Problem, recipe: Recipe, seed: int) -> dict[str
     evaluation, state = loop.evaluation, loop.state
     _, final = evaluation(state.params)
     _, best = evaluation(loop.best.params)
-    lowest = {
-        field: float(np.nanmin(loop.history[f"error.{field}"])) if len(loop.history) else None
-        for field in problem.exact
-    }
     clock = loop.clock
     return {
         "problem": problem.name,
@@ -100,7 +96,9 @@ def results(loop: Loop, problem: Problem, recipe: Recipe, seed: int) -> dict[str
         "steps": loop.taken,
         "relative_l2": final,
         "best_relative_l2": best,
-        "lowest_relative_l2": lowest,
+        "lowest_relative_l2": {
+            field: _lowest(loop.history[f"error.{field}"]) for field in problem.exact
+        },
         "best_step": loop.best.step,
         "best_held_out": loop.best.value,
         "weights": {term: float(state.weights[term]) for term in problem.terms},
@@ -113,6 +111,11 @@ def results(loop: Loop, problem: Problem, recipe: Recipe, seed: int) -> dict[str
         "steps_per_second": loop.taken / clock.stepping if clock.stepping else None,
         "peak_memory_mb": peak_memory_mb(),
     }
+
+
+def _lowest(errors: np.ndarray) -> float | None:
+    numbers = errors[np.isfinite(errors)]
+    return float(numbers.min()) if numbers.size else None
 
 
 def peak_memory_mb() -> float | None:
@@ -152,7 +155,7 @@ def gradient_dataset(loop: Loop) -> xarray.Dataset:
     terms = list(loop.step.objective.terms)  # in the user's order: JAX sorts the keys of dicts
     for term in terms:
         matrices = [np.asarray(g) for g in jax.tree.leaves(gradients[term]) if g.ndim >= 2]
-        rows.append(np.concatenate([matrix.ravel() for matrix in matrices]))
+        rows.append(np.concatenate([m.ravel() for m in matrices] or [np.zeros(0)]))
         layers = np.repeat(np.arange(len(matrices), dtype=np.int32), [m.size for m in matrices])
     weights = [float(loop.state.weights[term]) for term in terms]
     return xarray.Dataset(

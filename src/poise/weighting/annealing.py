@@ -36,7 +36,7 @@ from poise.weighting.weighting import Signals, Weighting, Weights, check_names, 
 
 
 class AnnealingState(NamedTuple):
-    """λₖ, and which term is the reference.
+    """λₖ, and of each term whether it is the reference.
 
     The reference is data rather than the first key of a dict: JAX sorts the keys of dicts that
     pass through it.
@@ -100,29 +100,33 @@ class Annealing(Weighting):
     def interval(self) -> int:
         return self.every
 
-    def init(self, names: Sequence[str], dtype: Any = None) -> tuple[Weights, Weights]:
+    def init(self, names: Sequence[str], dtype: Any = None) -> tuple[Weights, AnnealingState]:
         if self.reference is not None:
             check_names("Annealing(reference=...)", [self.reference], names)
         weights = ones(names, dtype)
-        return weights, weights
+        reference = self._reference(names)
+        chosen = {name: jnp.asarray(name == reference) for name in names}
+        return weights, AnnealingState(weights, chosen)
 
-    def update(self, state: Weights, signals: Signals) -> tuple[Weights, Weights, dict[str, Array]]:
-        assert signals.gradients is not None
-        reference = self._reference(list(signals.gradients))
-        largest = largest_entry(signals.gradients[reference])
-        weights = dict(state)
+    def update(
+        self, state: AnnealingState, signals: Signals
+    ) -> tuple[Weights, AnnealingState, dict[str, Array]]:
+        gradients, reference = signals.gradients, state.reference
+        assert gradients is not None
+        largest = jnp.max(
+            jnp.stack([jnp.where(reference[n], largest_entry(g), 0) for n, g in gradients.items()])
+        )
+        weights = {}
         info = {"max_gradient": largest}
-        for name, gradient in signals.gradients.items():
-            if name == reference:
-                continue
-            mean = mean_magnitude(gradient)
+        for name, gradient in gradients.items():
+            former, mean = state.weights[name], mean_magnitude(gradient)
             # ∇(λL) = λ∇L: the weighted statistic needs no second gradient.
-            denominator = (state[name] * mean if self.weighted else mean) + self.epsilon
-            target = largest / denominator
-            average = self.ema * state[name] + (1 - self.ema) * target
-            weights[name] = jnp.clip(average, self.minimum, self.maximum)
+            denominator = (former * mean if self.weighted else mean) + self.epsilon
+            average = self.ema * former + (1 - self.ema) * largest / denominator
+            bounded = jnp.clip(average, self.minimum, self.maximum)
+            weights[name] = jnp.where(reference[name], 1, bounded)
             info[f"mean_gradient.{name}"] = mean
-        return weights, weights, info
+        return weights, AnnealingState(weights, reference), info
 
     def _reference(self, names: Sequence[str]) -> str:
         if self.reference is not None:
@@ -131,8 +135,20 @@ class Annealing(Weighting):
 
 
 def weight_matrices(gradient: Any) -> list[Array]:
-    """The leaves that belong to weight matrices: arrays of two axes or more."""
-    return [leaf for leaf in jax.tree.leaves(gradient) if leaf.ndim >= 2]
+    """The leaves that belong to weight matrices: arrays of two axes or more.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    found = [leaf for leaf in jax.tree.leaves(gradient) if leaf.ndim >= 2]
+    if not found:
+        raise ValueError(
+            "Annealing measures gradients of weight matrices, and this network has no weight "
+            "matrices; use Fixed(...)"
+        )
+    return found
 
 
 def largest_entry(gradient: Any) -> Array:

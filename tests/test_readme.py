@@ -1,0 +1,30 @@
+"""The README's example, as written."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+def test_the_example_runs_as_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (block,) = BLOCKS
+    names = {}
+    exec(compile(block, str(README), "exec"), names)
+    solution = names["solution"]
+    # After a twentieth of the published length: far from good, but past the plateau at 1.
+    assert solution.best_relative_l2["u"] < 0.6
+    assert solution.weights["boundary"] > 50
+    assert (tmp_path / "runs/klein-gordon/report.html").exists()
+    printed = capsys.readouterr().out.splitlines()
+    assert float(printed[0].split(":")[1].strip(" }")) == pytest.approx(
+        solution.best_relative_l2["u"]
+    )
+
+
+def test_the_paths_it_names_exist():
+    for path in re.findall(r"\]\(((?!https)[^)]+)\)", README.read_text()):
+        assert (README.parent / path).exists(), path
