@@ -1,7 +1,10 @@
 """Shared by all tests: runtime type checks, and a cache of compiled programs for the session."""
 
 import os
+import signal
 
+# Whoever starts the tests in the background may have them ignore Ctrl-C, and their children too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from jaxtyping import install_import_hook
