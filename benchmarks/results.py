@@ -118,6 +118,7 @@ def speed_part(data: dict) -> list[str]:
     ]
     for name, values in times.items():
         middle = statistics.median(values)
+        name = name.replace("1 threads", "1 thread")
         lines.append(
             f"| {name} | {middle:.3f} ({min(values):.3f} to {max(values):.3f}) "
             f"| {1e3 / middle:.0f} |"
@@ -139,6 +140,7 @@ def speed_part(data: dict) -> list[str]:
     for name, pairs in data["overhead"].items():
         percents = sorted(100 * (ratio - 1) for ratio in pairs)
         low, middle, high = statistics.quantiles(percents, n=4)
+        name = name.replace("every 1 steps", "every step")
         lines.append(f"| {name} | {middle:+.1f} % | {low:+.1f} to {high:+.1f} % |")
     lines += [
         "",
@@ -153,8 +155,20 @@ def speed_part(data: dict) -> list[str]:
         "| part | ms |",
         "|---|---:|",
     ]
-    lines += [f"| {name} | {value:.3f} |" for name, value in data["profile"].items()]
+    profile = data["profile"]
+    lines += [f"| {name} | {value:.3f} |" for name, value in profile.items()]
+    whole = profile["whole step"]
+    floor = profile["floor: matrix products alone, points last"]
+    terms = sum(value for name, value in profile.items() if name.startswith("loss and gradient"))
     lines += [
+        "",
+        f"The matrix products alone are {100 * floor / whole:.0f} % of the step, and "
+        "cannot be had for less with XLA's products in this layout. The gradients of the three "
+        f"terms with all that belongs to them are {100 * terms / whole:.0f} %; what they take "
+        f"beyond the floor, {100 * (terms - floor) / whole:.0f} %, are tanh and the entry-by-entry "
+        "chain rule, the first layer and the residual itself. Points, optimizer and statistics "
+        "are small. The rest is the loop around them: the many small operations of a step, which "
+        "XLA starts one after the other on the CPU.",
         "",
         "### A short run",
         "",

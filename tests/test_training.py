@@ -18,6 +18,7 @@ import poise
 from poise import runs
 from poise.optimizers import Adam
 from poise.points import Sobol
+from poise.precision import working_in
 from poise.training.recipe import Recipe, rebuild_recipe
 from poise.training.run import prepare, run
 from poise.training.selection import Best, criterion
@@ -218,6 +219,17 @@ def test_a_float32_run_is_float32_whatever_the_process_uses(tiny):
         assert {a.dtype.name for a in parameters(each)} == {"float32"}
     assert prediction.u.value.dtype == prediction.u.xx.dtype == np.float32
     assert_same_history(solution.history, tiny.history)
+
+
+@pytest.mark.parametrize("outside", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_precision_belongs_to_the_run(outside, dtype):
+    """A stray float64 of NumPy in a residual does not turn a float32 run into another."""
+    with jax.enable_x64(outside):
+        with working_in(dtype):
+            assert (np.float64(2) * jnp.ones(3, dtype)).dtype == dtype
+            assert jnp.zeros(()).dtype == dtype
+        assert jnp.zeros(()).dtype == ("float64" if outside else "float32")
 
 
 def test_float64_derivatives_are_good_to_more_than_seven_digits(solved):

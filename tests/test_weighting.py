@@ -6,9 +6,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax.flatten_util import ravel_pytree
 
 import poise
 from poise import weighting
@@ -379,17 +381,25 @@ def test_step_updates_at_multiples_of_the_interval():
         {"residual": poise.interior(lambda u: u.xx + 1), "boundary": poise.boundary(lambda u: u)},
     )
     rule = Annealing(every=3)
-    recipe = Recipe(network=poise.networks.MLP(4, 2), points=8, weighting=rule, steps=10)
+    recipe = Recipe(
+        network=poise.networks.MLP(4, 2),
+        points=8,
+        weighting=rule,
+        optimizer=poise.optimizers.Optax(optax.sgd(0.01)),
+        steps=10,
+    )
     step = (loop := prepare(problem, recipe, 0)).step
 
     @jax.jit
     def both(state):
         losses, gradients = step.signals(state)
-        return *step(state), losses, rule.update(state.weighting, Signals(gradients=gradients))[0]
+        expected, _, _ = rule.update(state.weighting, Signals(gradients=gradients))
+        flat = {name: ravel_pytree(gradient)[0] for name, gradient in gradients.items()}
+        return *step(state), losses, flat, expected
 
     state, changed = loop.state, []
     for n in range(8):
-        after, progress, losses, expected = both(state)
+        after, progress, losses, gradients, expected = both(state)
         if float(after.weights["boundary"]) != float(state.weights["boundary"]):
             changed.append(n)
             assert float(after.weights["boundary"]) == pytest.approx(
@@ -397,6 +407,10 @@ def test_step_updates_at_multiples_of_the_interval():
             )
         total = sum(float(after.weights[k]) * float(losses[k]) for k in losses)
         assert float(progress.loss) == pytest.approx(total, rel=1e-5)
+        gradient = sum(after.weights[k] * gradients[k] for k in gradients)
+        np.testing.assert_allclose(
+            after.params - state.params, -0.01 * gradient, rtol=1e-3, atol=1e-7
+        )
         assert float(after.weights["residual"]) == 1.0
         state = after
     assert changed == [0, 3, 6]
