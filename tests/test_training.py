@@ -51,6 +51,7 @@ class Watch:
 
     def __init__(self, at, action):
         self.at, self.action, self.done = at, action, False
+        self.first = None
 
     def __enter__(self):
         return self
@@ -62,6 +63,7 @@ class Watch:
         pass
 
     def update(self, taken, row):
+        self.first = self.first or taken
         if taken >= self.at and not self.done:
             self.done = True
             self.action()
@@ -360,8 +362,10 @@ def test_ctrl_c_saves_everything_and_resume_ends_at_the_same_numbers(tmp_path, t
     assert len(found.history["step"]) == stopped.metrics["steps"] // 10
     assert xarray.testing.assert_identical(found.solution, stopped.fields) is None
 
-    resumed = train(out=folder, resume=True)
+    watch = Watch(0, lambda: None)
+    resumed = train(out=folder, resume=True, watch=watch)
     assert resumed.status == "budget spent"
+    assert watch.first > stopped.metrics["steps"], "nothing is computed twice"
     assert_same_history(resumed.history, tiny.history)
     assert_same_history(runs.read(folder).history, tiny.history)
     assert_same_parameters(resumed, tiny)
@@ -721,3 +725,17 @@ def test_save_and_report(tmp_path, solved):
 
 def test_repr_says_how_it_went(solved):
     assert repr(solved).startswith("<Solution of problem: budget spent, relative L2 u: ")
+
+
+def test_a_run_that_ends_before_its_first_row_gives_its_last_parameters():
+    """Not the untrained ones."""
+    problem = poise.zoo.load("klein-gordon")
+    recipe = Recipe(network=poise.networks.MLP(6, 1), points=8, steps=40, record_every=40)
+    with working_in("float32"):
+        loop = prepare(problem, recipe, 0)
+        untrained = loop.state.params
+        loop.compile()
+        loop.run(watch=ctrl_c(1).update)
+    assert 0 < loop.taken < 40
+    assert loop.chosen.step == loop.taken
+    assert (loop.chosen.params != untrained).any()

@@ -83,6 +83,13 @@ class Loop:
         """Steps taken so far."""
         return int(self.state.step)
 
+    @property
+    def chosen(self) -> Best:
+        """The best model; the present one where none has been judged yet."""
+        if self.best.step:
+            return self.best
+        return Best(self.state.params, self.taken)
+
     def compile(self) -> None:
         """Compile everything the loop calls."""
         start = time.perf_counter()

@@ -85,7 +85,7 @@ def results(loop: Loop, problem: Problem, recipe: Recipe, seed: int) -> dict[str
     """The content of metrics.json, less status and message."""
     evaluation, state = loop.evaluation, loop.state
     _, final = evaluation(state.params)
-    _, best = evaluation(loop.best.params)
+    _, best = evaluation(loop.chosen.params)
     clock = loop.clock
     return {
         "problem": problem.name,
@@ -99,12 +99,12 @@ def results(loop: Loop, problem: Problem, recipe: Recipe, seed: int) -> dict[str
         "lowest_relative_l2": {
             field: _lowest(loop.history[f"error.{field}"]) for field in problem.exact
         },
-        "best_step": loop.best.step,
-        "best_held_out": loop.best.value,
+        "best_step": loop.chosen.step,
+        "best_held_out": loop.chosen.value,
         "weights": {term: float(state.weights[term]) for term in problem.terms},
         "coefficients": {
             name: float(value)
-            for name, value in loop.step.model(loop.best.params).coefficients.items()
+            for name, value in loop.step.model(loop.chosen.params).coefficients.items()
         },
         "compile_seconds": clock.compiling,
         "train_seconds": clock.training,
@@ -131,7 +131,7 @@ def solution_dataset(loop: Loop, problem: Problem) -> xarray.Dataset:
     import xarray
 
     evaluation = loop.evaluation
-    predicted = evaluation.on_grid(loop.best.params)
+    predicted = evaluation.on_grid(loop.chosen.params)
     variables: dict[str, Any] = {}
     names = tuple(problem.coordinates)
     for field, values in predicted.items():

@@ -194,7 +194,7 @@ def run(
         gradients = record.gradient_dataset(loop)
         if out is not None:
             runs.write_results(out, metrics, fields, gradients)
-        model = loop.step.model(loop.best.params)
+        model = loop.step.model(loop.chosen.params)
     return Solution(
         problem, model, recipe.dtype, config, metrics, loop.history, fields, gradients, out
     )
