@@ -154,7 +154,7 @@ def test_version():
         (["train"], ["PROBLEM"]),
         (["train", "klein-gordan"], ["'klein-gordan'", "klein-gordon"]),
         (["train", "nowhere.py"], ["nowhere.py does not exist"]),
-        (["train", "."], [". does not exist or is not a file"]),
+        (["train", "."], [". is a folder, not a Python file"]),
         (["nonsense"], ["nonsense"]),
         (["compare", "heat.py", "--recipes", "fixed,magic"], ["'magic'", "fixed, annealing"]),
         (["compare", "heat.py", "--recipes", "fixed, fixed"], ["--recipes", "'fixed, fixed'"]),
@@ -178,8 +178,8 @@ def test_mistakes_are_answered_in_one_line(place, arguments, words):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("x = 1\n", ["must define `problem = poise.Problem(...)`; it defines nothing"]),
-        ("problem = 'heat'\n", ["it defines a str"]),
+        ("x = 1\n", ["must define `problem = poise.Problem(...)`; it has none"]),
+        ("problem = 'heat'\n", ["its `problem` is 'heat'"]),
         ("import poise\nproblem = poise.Problem(\n", ["line 2", "SyntaxError"]),
         ("import poise\n\nvalue = 1 / 0\n", ["line 3", "ZeroDivisionError"]),
         ("import nonexistent_module\n", ["line 1", "nonexistent_module"]),
@@ -450,7 +450,7 @@ def test_options_become_a_recipe():
 
 # --- poise compare ---------------------------------------------------------------------------
 
-COMPARED = ["compare", "heat.py", *SIZE, "--steps", "3000", "--record-every", "100", "--seeds", "2"]
+COMPARED = ["compare", "heat.py", *SIZE, "--steps", "5000", "--record-every", "100", "--seeds", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -470,8 +470,8 @@ def compared(tmp_path_factory):
 
     def in_the_middle():
         done = list(folder.glob("runs/*/metrics.json"))
-        begun = [p for p in folder.glob("runs/*/history.csv") if p.read_text().count("\n") > 2]
-        return done and len(begun) > len(done)
+        rows = [path.read_text().count("\n") for path in folder.glob("runs/*/history.csv")]
+        return done and any(2 < count < 15 for count in rows)
 
     deadline = time.monotonic() + 120
     while first.poll() is None and time.monotonic() < deadline and not in_the_middle():
@@ -495,8 +495,7 @@ def test_an_interrupted_comparison_keeps_what_is_finished(compared):
     assert code == 130, err
     assert "the same command with --out both goes on where it stopped" in out
     assert "Traceback" not in err
-    assert "budget spent" in compared["states"].values()
-    assert len(compared["states"]) < 4 or "interrupted" in compared["states"].values()
+    assert {"budget spent", "interrupted"} == set(compared["states"].values())
 
 
 def test_the_same_command_goes_on_and_finishes(compared):
@@ -511,8 +510,8 @@ def test_the_same_command_goes_on_and_finishes(compared):
     for path in compared["folder"].glob("runs/*"):
         run = runs.Run(path)
         assert run.metrics["status"] == "budget spent"
-        assert run.metrics["steps"] == 3000
-        assert run.history["step"].tolist() == list(range(100, 3001, 100))
+        assert run.metrics["steps"] == 5000
+        assert run.history["step"].tolist() == list(range(100, 5001, 100))
         assert run.config["threads"] == 1
 
 
@@ -563,7 +562,7 @@ def comparison_in(folder, **changes):
         "width": options["--width"],
         "depth": options["--depth"],
         "count": options["--points"],
-        "steps": 3000,
+        "steps": 5000,
         "record_every": 100,
         **changes,
     }
@@ -592,11 +591,13 @@ def test_resume_sends_a_comparison_to_compare(compared):
 
 
 def made_up(folder, recipe, seed, status="budget spent", error=1.0, speed=100.0, seconds=1.0):
+    """A run whose worst field is u or v, with `error`, and 1 more at the last step."""
+    worst, other = ("u", "v") if seed % 2 else ("v", "u")
     metrics = {
         "seed": seed,
         "status": status,
-        "relative_l2": {"u": error and 2 * error, "v": error and error / 2},
-        "best_relative_l2": {"u": error, "v": error and error / 10},
+        "relative_l2": {other: error and error / 2, worst: error and error + 1},
+        "best_relative_l2": {other: error and error / 10, worst: error},
         "best_held_out": 0.1,
         "steps_per_second": speed,
         "train_seconds": seconds,
@@ -608,25 +609,26 @@ def test_table_by_hand(place):
     """Medians, ranges, the worst of several fields, a run that diverged, one that stopped."""
     recipes = [replace(RECIPES[name], steps=10) for name in ("annealing", "fixed")]
     comparison = compare.Comparison("heat.py", recipes, range(3), place / "both")
-    for seed, (error, speed) in enumerate([(0.4, 200.0), (0.2, 100.0), (0.3, 150.0)]):
-        made_up(place / "both", "fixed", seed, error=error, speed=speed, seconds=seed + 1.0)
+    for seed, (error, speed) in enumerate([(0.4, 210.0), (0.2, 100.0), (0.25, 150.0)]):
+        made_up(place / "both", "fixed", seed, error=error, speed=speed, seconds=seed**2 + 1.0)
     made_up(place / "both", "annealing", 0, error=0.03, speed=125.0)
     made_up(place / "both", "annealing", 1, status="diverged", error=None, speed=115.0)
     made_up(place / "both", "annealing", 2, status="interrupted", error=9.0, speed=1.0)
     annealing, fixed = comparison.summarize()
     assert fixed["recipe"] == "fixed"
-    assert fixed["best_relative_l2"] == {"median": 0.3, "min": 0.2, "max": 0.4}
-    assert fixed["relative_l2"] == {"median": 0.6, "min": 0.4, "max": 0.8}
-    assert fixed["train_seconds"] == {"median": 2.0, "min": 1.0, "max": 3.0}
+    assert fixed["best_relative_l2"] == {"median": 0.25, "min": 0.2, "max": 0.4}
+    assert fixed["relative_l2"] == {"median": 1.25, "min": 1.2, "max": 1.4}
+    assert fixed["train_seconds"] == {"median": 2.0, "min": 1.0, "max": 5.0}
     assert (fixed["completed"], fixed["runs"]) == (3, 3)
     assert fixed["overhead_percent"] is fixed["reduction_percent"] is None
     # Speeds 125 and 115, median 120, against 150: a step takes 25 % more time.
     assert annealing["overhead_percent"] == pytest.approx(25.0)
-    assert annealing["reduction_percent"] == pytest.approx(90.0)
+    # 0.03 against 0.25.
+    assert annealing["reduction_percent"] == pytest.approx(88.0)
     assert (annealing["completed"], annealing["runs"]) == (1, 3)
     lines = (place / "both" / "comparison.csv").read_text().splitlines()
     assert lines[1:3] == [
-        "annealing,0,budget spent,0.06,0.03,1.0,125.0",
+        "annealing,0,budget spent,1.03,0.03,1.0,125.0",
         "annealing,1,diverged,,,1.0,115.0",
     ]
     assert len(lines) == 6
@@ -720,4 +722,4 @@ def test_the_program_itself_refuses_in_one_line(module, place):
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "poise: nowhere.py does not exist or is not a file\n"
+    assert done.stderr == "poise: nowhere.py does not exist\n"

@@ -120,6 +120,13 @@ def test_sobol_points_are_those_of_scipy_up_to_the_shift():
     assert len(np.unique(shifts)) == 3
 
 
+def test_every_coordinate_is_shifted_by_bits_of_its_own():
+    first, second = ((draw(Sobol(16), 3, key) * 2**32).astype(np.uint32) for key in (1, 2))
+    shifts = first ^ second
+    np.testing.assert_array_equal(shifts, np.broadcast_to(shifts[:, :1], shifts.shape))
+    assert len(np.unique(shifts)) == 3
+
+
 def test_sobol_points_spread_better_than_uniform_ones():
     for key in range(3):
         even, loose = (qmc.discrepancy(draw(kind(256), 2, key).T) for kind in (Sobol, Uniform))
@@ -148,6 +155,12 @@ def test_a_patch_fixes_its_coordinate_exactly_and_spreads_the_others(side, kind,
             length = high - low
             assert low <= points[axis].min() < low + 0.1 * length
             assert high - 0.1 * length < points[axis].max() <= high
+
+
+def test_a_patch_gives_each_free_coordinate_numbers_of_its_own():
+    patch = BOX.side("x", 1)
+    got = np.asarray(patch.from_unit(jnp.array([[0.25, 0.5], [0.75, 1.0]])))
+    np.testing.assert_allclose(got, [[0.025, 0.05], [0.7, 0.7], [4.25, 5.0]], rtol=1e-6)
 
 
 def test_zero_is_mapped_to_the_lower_end_and_a_half_to_the_middle():

@@ -314,7 +314,7 @@ def test_a_learning_rate_far_too_large(tmp_path):
     assert "'residual'" in solution.message or "'boundary'" in solution.message
     assert "squares overflow" in solution.message
     assert all(np.isfinite(a).all() for a in parameters(solution))
-    assert solution.metrics["best_step"] == 0
+    assert solution.metrics["best_step"] == 1
     metrics = json.loads((tmp_path / "run" / runs.METRICS).read_text())
     assert metrics["status"] == "diverged"
     assert metrics["best_held_out"] is None
@@ -683,9 +683,9 @@ def test_solution_derivatives_against_differences(wave):
 @pytest.mark.parametrize(
     ("point", "words"),
     [
-        ({"x": 0.5}, "give the coordinates t, x"),
-        ({"t": 1, "x": 0.5, "y": 0}, "give the coordinates t, x"),
-        ({}, "give the coordinates t, x"),
+        ({"x": 0.5}, r"give every coordinate by name, \(t=..., x=...\)"),
+        ({"t": 1, "x": 0.5, "y": 0}, r"give every coordinate by name, \(t=..., x=...\)"),
+        ({}, r"give every coordinate by name, \(t=..., x=...\)"),
         ({"t": 2.5, "x": 0.5}, r"solution\(t=2.5\): outside the domain, t in \(0, 2\)"),
         ({"t": 1, "x": [0, 1, -1.5]}, r"solution\(x=-1.5\): outside the domain"),
         ({"t": math.nan, "x": 0.5}, r"solution\(t=nan\): outside"),
@@ -739,3 +739,48 @@ def test_a_run_that_ends_before_its_first_row_gives_its_last_parameters():
     assert 0 < loop.taken < 40
     assert loop.chosen.step == loop.taken
     assert (loop.chosen.params != untrained).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"problem": "klein-gordon"}, "'klein-gordon'.*expected a poise.Problem"),
+        ({"weighting": "annealing"}, "weighting='annealing'.*poise.weighting.Annealing"),
+        ({"optimizer": "adam"}, "optimizer='adam'.*optax.adam"),
+    ],
+)
+def test_strings_are_not_choices(klein_gordon, arguments, words):
+    with pytest.raises(ValueError, match=words):
+        poise.train(arguments.pop("problem", klein_gordon), **arguments)
+
+
+def test_a_coefficient_that_no_term_uses_is_refused():
+    with pytest.raises(ValueError, match=r"coefficients\['nu'\]: no term uses it"):
+        poise.Problem(
+            coordinates={"x": (0, 1)},
+            fields=["u"],
+            terms={"residual": poise.interior(lambda u: u.xx)},
+            coefficients={"nu": 0.1},
+        )
+
+
+def test_coefficients_are_recorded_as_they_change():
+    problem = poise.Problem(
+        coordinates={"x": (0, 1)},
+        fields=["u"],
+        terms={"residual": poise.interior(lambda u, k, x: u.xx - k * x)},
+        coefficients={"k": 0.5},
+    )
+    solution = train(problem, replace(TINY, steps=6, record_every=2))
+    column = solution.history["coefficient.k"]
+    assert len(set(column)) == 3
+    chosen = int(np.flatnonzero(solution.history["step"] == solution.metrics["best_step"])[0])
+    assert solution.coefficients["k"] == column[chosen]
+
+
+def test_a_prediction_can_be_formatted_and_shapes_that_do_not_fit_are_named(wave):
+    assert f"{wave(t=1, x=0.5).u:.2f}" == f"{float(wave(t=1, x=0.5).u):.2f}"
+    with pytest.raises(ValueError, match=r"t \(3,\), x \(2,\) do not broadcast.*t\[:, None\]"):
+        wave(t=np.ones(3), x=np.ones(2))
+    with pytest.raises(ValueError, match="by name"):
+        wave(0.5, 0.5)

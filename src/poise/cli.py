@@ -34,7 +34,7 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(short_help="List the problems that are ready to run.")
 def problems() -> None:
     """List the problems that are ready to run."""
     out.print(tables.problems())
@@ -126,7 +126,7 @@ def build_recipe(name: str, chosen: dict[str, Any], strict: bool = True) -> Reci
     )
 
 
-@cli.command()
+@cli.command(short_help="Train a network on PROBLEM.")
 @click.argument("problem")
 @click.option(
     "--recipe",
@@ -177,7 +177,7 @@ def train(
     _train(loaded, built, seed, folder, False, origin, checkpoint_seconds, report, thread_count)
 
 
-@cli.command()
+@cli.command(short_help="Go on with an interrupted or killed run.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--threads",
@@ -249,6 +249,8 @@ def _train(
             f"relative L2 error of {field}: {error:.3e} "
             f"(chosen, step {metrics['best_step']}), {last:.3e} (last step)"
         )
+    for name, value in solution.coefficients.items():
+        out.print(f"coefficient {name}: {value:.6g} (first guess {problem.coefficients[name]:g})")
     weights = ", ".join(f"{term} {weight:.4g}" for term, weight in solution.weights.items())
     out.print(f"loss weights: {weights}")
     out.print(
@@ -266,7 +268,7 @@ def _train(
         sys.exit(1)
 
 
-@cli.command()
+@cli.command(short_help="Compare recipes over several seeds.")
 @click.argument("problem")
 @click.option(
     "--recipes",
@@ -305,6 +307,8 @@ def compare(
         done = comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
     table = comparison.summarize()
     out.print(tables.comparison(table))
+    if len(loaded.exact) > 1:
+        out.print(f"errors: the largest over the fields {', '.join(loaded.exact)}")
     if not done:
         out.print(f"interrupted; the same command with --out {folder} goes on where it stopped")
         sys.exit(INTERRUPTED_EXIT)
@@ -317,7 +321,7 @@ def compare(
         sys.exit(1)
 
 
-@cli.command()
+@cli.command(short_help="Draw figures and report.html again.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 def report(folder: Path) -> None:
     """Draw the figures and report.html of the run or comparison in DIR."""

@@ -93,6 +93,7 @@ class Problem:
             tuple(self.coefficients),
         )
         self.blocks = self._build(terms)
+        self._check_coefficients()
         self.exact = self._check_exact(exact or {})
         self.grid = self._check_grid(grid)
 
@@ -187,6 +188,22 @@ class Problem:
         return found + [
             build_block(term, self.names, patch, group) for (_, patch), group in places.items()
         ]
+
+    def _check_coefficients(self) -> None:
+        conditions = [c for blocks in self.blocks.values() for b in blocks for c in b.conditions]
+        used = {
+            name
+            for condition in conditions
+            if condition.residual is not None
+            for names in argument_names(condition.residual)
+            for name in names
+        }
+        for name in self.coefficients:
+            if name not in used:
+                raise ValueError(
+                    f"coefficients[{name!r}]: no term uses it, so nothing would determine it; "
+                    f"name it among the arguments of a residual, such as lambda u, {name}: ..."
+                )
 
     def _check_inside(self, block: Block) -> None:
         assert block.points is not None

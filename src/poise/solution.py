@@ -98,7 +98,7 @@ class Solution:
     def coefficients(self) -> dict[str, float]:
         return self.metrics["coefficients"]
 
-    def __call__(self, **coordinates: Any) -> Prediction:
+    def __call__(self, *unnamed: Any, **coordinates: Any) -> Prediction:
         """Predict at points.
 
         Parameters
@@ -114,11 +114,10 @@ class Solution:
         domain = self.problem.domain
         unknown = [name for name in coordinates if name not in domain.names]
         missing = [name for name in domain.names if name not in coordinates]
-        if unknown or missing:
-            raise ValueError(
-                f"solution({', '.join(coordinates)}): give the coordinates "
-                f"{', '.join(domain.names)}, each by name"
-            )
+        if unnamed or unknown or missing:
+            example = ", ".join(f"{name}=..." for name in domain.names)
+            given = ", ".join([*map(str, unnamed), *coordinates])
+            raise ValueError(f"solution({given}): give every coordinate by name, ({example})")
         for name, low, high in zip(domain.names, domain.lower, domain.upper, strict=True):
             values = np.asarray(coordinates[name], np.float64)
             slack = 1e-6 * (high - low)
@@ -128,7 +127,14 @@ class Solution:
                     f"solution({name}={values[~inside].ravel()[0]:g}): outside the domain, "
                     f"{name} in ({low:g}, {high:g}); nothing was learned there"
                 )
-        arrays = np.broadcast_arrays(*(coordinates[name] for name in domain.names))
+        try:
+            arrays = np.broadcast_arrays(*(coordinates[name] for name in domain.names))
+        except ValueError:
+            shapes = ", ".join(f"{name} {np.shape(coordinates[name])}" for name in domain.names)
+            raise ValueError(
+                f"solution: the shapes {shapes} do not broadcast together; for a grid give one "
+                "as a column, such as t[:, None]"
+            ) from None
         return Prediction(self, np.stack(arrays).astype(self.dtype))
 
     def save(self, path: str | os.PathLike[str]) -> Path:

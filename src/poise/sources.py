@@ -42,7 +42,8 @@ def find(text: str) -> tuple[Problem, dict[str, Any]]:
 def load_file(path: Path) -> tuple[Problem, dict[str, Any]]:
     """Run a Python file and take its `problem`. Raises as `find` does."""
     if not path.is_file():
-        raise ValueError(f"{path} does not exist or is not a file")
+        why = "is a folder, not a Python file" if path.is_dir() else "does not exist"
+        raise ValueError(f"{path} {why}")
     content = path.read_bytes()
     spec = importlib.util.spec_from_file_location(f"poise_problem_{path.stem}", path)
     if spec is None or spec.loader is None:
@@ -59,8 +60,8 @@ def load_file(path: Path) -> tuple[Problem, dict[str, Any]]:
         sys.path.remove(folder)
     problem = getattr(module, "problem", None)
     if not isinstance(problem, Problem):
-        found = "nothing" if problem is None else f"a {type(problem).__name__}"
-        raise ValueError(f"{path} must define `problem = poise.Problem(...)`; it defines {found}")
+        found = "it has none" if problem is None else f"its `problem` is {problem!r}"
+        raise ValueError(f"{path} must define `problem = poise.Problem(...)`; {found}")
     if problem.name == "problem":
         problem.name = path.stem
     digest = hashlib.sha256(content).hexdigest()

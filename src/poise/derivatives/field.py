@@ -158,6 +158,9 @@ class Field:
     def __float__(self) -> float:
         return float(self.value)
 
+    def __format__(self, specification: str) -> str:
+        return format(self.value, specification)
+
     def __len__(self) -> int:
         return len(self.value)
 

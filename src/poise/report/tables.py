@@ -28,7 +28,9 @@ def _of_run(run: Run) -> str:
         of = f" of {field}" if len(last) > 1 else ""
         rows.append((f"relative L2 error{of}, last step", number(last[field])))
         rows.append((f"relative L2 error{of}, chosen parameters", number(best.get(field))))
-    if best:
+    for name, value in (metrics.get("coefficients") or {}).items():
+        rows.append((f"coefficient {name}, chosen parameters", number(value, "", ".6g")))
+    if metrics.get("best_step") is not None:
         rows.append(("step of the chosen parameters", _data(metrics.get("best_step"), count)))
     rows += [
         ("status", escape(str(metrics.get("status", "unfinished")))),

@@ -45,6 +45,8 @@ def caption(name: str, source: Run | Comparison) -> str:
     words = CAPTIONS[name]
     if isinstance(source, Comparison):
         words += {"error": SPREAD, "comparison": ""}.get(name, SIDE_BY_SIDE)
+    elif name == "error" and not known(part(source, "metrics") or {}, "relative_l2"):
+        words = "Criterion on held-out points against steps. Look at whether it still falls."
     elif name == "solution" and not known(part(source, "metrics") or {}, "relative_l2"):
         words = "Prediction. There is no exact solution to compare it with."
     return words

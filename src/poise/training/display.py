@@ -115,11 +115,16 @@ class Display:
             for name, value in self._row.items()
             if name.startswith("error.")
         ]
+        errors += [
+            f"{name.removeprefix('coefficient.')} {value:.5g}"
+            for name, value in self._row.items()
+            if name.startswith("coefficient.")
+        ]
         return Text("   ".join([f"  held-out criterion {self._row['held_out']:.3e}", *errors]))
 
 
 def _worth(name: str) -> Any:
-    return name == "loss" or name.startswith(("loss.", "weight.", "error."))
+    return name == "loss" or name.startswith(("loss.", "weight.", "error.", "coefficient."))
 
 
 class ComparisonDisplay:

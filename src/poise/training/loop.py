@@ -74,6 +74,7 @@ class Loop:
                 *(f"loss.{term}" for term in objective.terms),
                 *(f"held_out.{term}" for term in objective.terms),
                 *(f"weight.{term}" for term in objective.terms),
+                *(f"coefficient.{name}" for name in objective.problem.coefficients),
                 *(f"error.{field}" for field in objective.problem.exact),
             ]
         )
@@ -105,44 +106,48 @@ class Loop:
         checkpoints: Checkpoints | None = None,
         checkpoint_seconds: float = 20.0,
         watch: Watcher = lambda taken, row: None,
+        interrupt: Interrupt | None = None,
     ) -> Outcome:
         """Train until all steps are taken, a number is not finite, or somebody interrupts.
 
         What is computed does not depend on how steps are grouped into calls nor on when
-        checkpoints are written: an interrupted run goes on to the same numbers.
+        checkpoints are written: an interrupted run goes on to the same numbers. Ctrl-C is heard
+        through `interrupt`, or if there is none for as long as the loop runs.
         """
+        if interrupt is None:
+            with Interrupt() as interrupt:
+                return self.run(checkpoints, checkpoint_seconds, watch, interrupt)
         before = self.clock.training
         start = saved = time.perf_counter()
         group = 1
         outcome = self._spent() if self.taken >= self.steps else None
-        with Interrupt() as interrupt:
-            while outcome is None:
-                taken = self.taken
-                due = min(self.steps, (taken // self.interval + 1) * self.interval)
-                count = min(group, due - taken)
-                began = time.perf_counter()
-                state, progress = self._advance(self.state, jnp.asarray(count, jnp.int32))
-                finite = bool(progress.finite)  # waits for the result
-                elapsed = time.perf_counter() - began
-                self.clock.stepping += elapsed
-                self.clock.training = before + time.perf_counter() - start
-                self.state = state
-                group = max(1, min(4 * group, int(count * GROUP_SECONDS / max(elapsed, 1e-9))))
-                row = None
-                if not finite:
-                    outcome = Outcome(DIVERGED, explain(self.step, state))
-                elif self.taken == due:
-                    row = self._record(progress)
-                if outcome is None and self.taken >= self.steps:
-                    outcome = self._spent()
-                if outcome is None and interrupt.requested:
-                    outcome = Outcome(INTERRUPTED, f"stopped by the user at step {self.taken}")
-                watch(self.taken, row)
-                now = time.perf_counter()
-                self.clock.training = before + now - start
-                if checkpoints and (outcome or now - saved >= checkpoint_seconds):
-                    self.save(checkpoints)
-                    saved = time.perf_counter()
+        while outcome is None:
+            taken = self.taken
+            due = min(self.steps, (taken // self.interval + 1) * self.interval)
+            count = min(group, due - taken)
+            began = time.perf_counter()
+            state, progress = self._advance(self.state, jnp.asarray(count, jnp.int32))
+            finite = bool(progress.finite)  # waits for the result
+            elapsed = time.perf_counter() - began
+            self.clock.stepping += elapsed
+            self.clock.training = before + time.perf_counter() - start
+            self.state = state
+            group = max(1, min(4 * group, int(count * GROUP_SECONDS / max(elapsed, 1e-9))))
+            row = None
+            if not finite:
+                outcome = Outcome(DIVERGED, explain(self.step, state))
+            elif self.taken == due:
+                row = self._record(progress)
+            if outcome is None and self.taken >= self.steps:
+                outcome = self._spent()
+            if outcome is None and interrupt.requested:
+                outcome = Outcome(INTERRUPTED, f"stopped by the user at step {self.taken}")
+            watch(self.taken, row)
+            now = time.perf_counter()
+            self.clock.training = before + now - start
+            if checkpoints and (outcome or now - saved >= checkpoint_seconds):
+                self.save(checkpoints)
+                saved = time.perf_counter()
         return outcome
 
     def _spent(self) -> Outcome:
@@ -160,10 +165,18 @@ class Loop:
             **{f"loss.{term}": float(progress.losses[term]) for term in held_out},
             **{f"held_out.{term}": loss for term, loss in held_out.items()},
             **{f"weight.{term}": float(self.state.weights[term]) for term in held_out},
+            **{
+                f"coefficient.{name}": x for name, x in self.coefficients(self.state.params).items()
+            },
             **{f"error.{field}": error for field, error in errors.items()},
         }
         self.history.append(row)
         return row
+
+    def coefficients(self, params: Any) -> dict[str, float]:
+        """Unknown coefficients of the equation in a vector of parameters."""
+        found = self.step.model(params).coefficients
+        return {name: float(found[name]) for name in self.step.objective.problem.coefficients}
 
     def save(self, checkpoints: Checkpoints) -> None:
         """Write a checkpoint of the present state."""

@@ -102,10 +102,7 @@ def results(loop: Loop, problem: Problem, recipe: Recipe, seed: int) -> dict[str
         "best_step": loop.chosen.step,
         "best_held_out": loop.chosen.value,
         "weights": {term: float(state.weights[term]) for term in problem.terms},
-        "coefficients": {
-            name: float(value)
-            for name, value in loop.step.model(loop.chosen.params).coefficients.items()
-        },
+        "coefficients": loop.coefficients(loop.chosen.params),
         "compile_seconds": clock.compiling,
         "train_seconds": clock.training,
         "steps_per_second": loop.taken / clock.stepping if clock.stepping else None,

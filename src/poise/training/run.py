@@ -24,6 +24,7 @@ from poise.solution import Solution
 from poise.training import record
 from poise.training.checkpoint import Checkpoints
 from poise.training.display import Display
+from poise.training.interrupt import Interrupt
 from poise.training.loop import Loop
 from poise.training.recipe import Recipe
 from poise.training.step import Step
@@ -97,6 +98,16 @@ def train(
     """
     if isinstance(optimizer, optax.GradientTransformation):
         optimizer = Optax(optimizer)
+    if not isinstance(problem, Problem):
+        raise ValueError(
+            f"train({problem!r}): expected a poise.Problem; poise.zoo.load('name') gives one"
+        )
+    for name, value, kind, example in (
+        ("weighting", weighting, Weighting, "poise.weighting.Annealing()"),
+        ("optimizer", optimizer, Optimizer, "poise.optimizers.Adam() or optax.adam(1e-3)"),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise ValueError(f"train({name}={value!r}): expected one such as {example}")
     given = {
         "network": network,
         "weighting": weighting,
@@ -161,7 +172,8 @@ def run(
     extra
         More entries for config.json.
     """
-    with working_in(recipe.dtype):
+    # Ctrl-C is heard from here to the last file: whenever it comes, the folder ends up whole.
+    with Interrupt() as interrupt, working_in(recipe.dtype):
         loop = prepare(problem, recipe, seed)
         config = {**record.configuration(problem, recipe, seed, origin), **(extra or {})}
         checkpoints = None
@@ -182,6 +194,7 @@ def run(
                 checkpoints,
                 checkpoint_seconds,
                 display.update if display else lambda taken, row: None,
+                interrupt,
             )
         if checkpoints:
             checkpoints.close()
