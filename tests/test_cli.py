@@ -461,7 +461,7 @@ def compared(tmp_path_factory):
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XDG_CACHE_HOME": str(home / "cache"),
+        "XDG_CACHE_HOME": str(tmp_path_factory.getbasetemp() / "cache"),
     }
     command = [sys.executable, "-m", "poise", *COMPARED, "--out", "both"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -25,7 +25,7 @@ problem = poise.Problem(
         "boundary": poise.boundary("x", lambda u: u),
     },
     exact={"u": lambda t, x: jnp.exp(-0.1 * jnp.pi**2 * t) * jnp.sin(jnp.pi * x)},
-    grid=8,
+    grid={"t": 6, "x": 8},
 )
 """
 SIZE = ["--width", "8", "--depth", "2", "--points", "16", "--steps", "300", "--record-every", "15"]
@@ -36,6 +36,7 @@ class Program:
     """`python -m poise` in a folder of its own."""
 
     home: Path
+    cache: Path
 
     def start(self, name, *arguments):
         with (self.home / f"{name}.log").open("a") as log:
@@ -45,7 +46,7 @@ class Program:
                 env={
                     **os.environ,
                     "JAX_PLATFORMS": "cpu",
-                    "XDG_CACHE_HOME": str(self.home / "cache"),
+                    "XDG_CACHE_HOME": str(self.cache),
                 },
                 stdout=log,
                 stderr=log,
@@ -95,7 +96,8 @@ class Outcome:
 def program(tmp_path_factory):
     home = tmp_path_factory.mktemp("resume")
     (home / "heat.py").write_text(PROBLEM)
-    return Program(home)
+    # Shared with the processes of test_cli.py, which compile the same programs.
+    return Program(home, tmp_path_factory.getbasetemp() / "cache")
 
 
 @pytest.fixture(scope="module")
