@@ -221,6 +221,11 @@ def test_a_run_folder_without_what_it_should_have(place):
     (place / "run" / "config.json").write_text('{"problem": ')
     assert "config.json is not valid JSON" in refused("resume", "run")
     assert "config.json is not valid JSON" in refused("report", "run")
+    # Somebody else's config.json.
+    for content, missing in (("{}", "problem"), ("[]", "problem"), ('{"problem": {}}', "recipe")):
+        (place / "run" / "config.json").write_text(content)
+        assert f"config.json has no '{missing}': it is not poise's" in refused("resume", "run")
+        assert f"config.json has no '{missing}': it is not poise's" in refused("report", "run")
 
 
 # --- poise train -----------------------------------------------------------------------------

@@ -175,7 +175,8 @@ def test_dataset_round_trip(tmp_path):
 
 
 def test_read_tells_runs_from_comparisons(tmp_path):
-    runs.write_json(tmp_path / "run" / runs.CONFIG, {"problem": {"terms": ["a"], "fields": ["u"]}})
+    config = {"problem": {"terms": ["a"], "fields": ["u"]}, "recipe": {}}
+    runs.write_json(tmp_path / "run" / runs.CONFIG, config)
     runs.write_json(
         tmp_path / "both" / runs.COMPARISON, {"runs": {"fixed": ["runs/f-0", "runs/f-1"]}}
     )

@@ -127,7 +127,11 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        return _read_json(self.path / CONFIG)
+        config = _read_json(self.path / CONFIG)
+        for entry in ("problem", "recipe"):  # many programs have a config.json
+            if not isinstance(config, dict) or entry not in config:
+                raise RunFolderError(f"{self.path / CONFIG} has no {entry!r}: it is not poise's")
+        return config
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
