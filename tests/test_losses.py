@@ -87,7 +87,7 @@ def reference():
     return compared("klein-gordon")
 
 
-@pytest.mark.parametrize("name", ["klein-gordon", "inverse"])
+@pytest.mark.parametrize("name", ["klein-gordon", "inverse", "periodic"])
 def test_losses_and_gradients_equal_those_by_hand(name):
     *_, (losses, gradients), (by_hand, slopes), _ = compared(name)
     assert set(losses) == set(gradients) == set(by_hand)
@@ -167,7 +167,38 @@ def inverse_by_hand(model, points):
     }
 
 
+def periodic_problem():
+    terms = {
+        "equation": poise.interior(lambda u: u.t + u.x),
+        "sides": [
+            poise.periodic_sides("x", order=2),
+            poise.boundary("x", lambda u: u - 1, at=0),
+        ],
+    }
+    return poise.Problem({"t": (0, 1), "x": (0, 0.7)}, ["u"], terms)
+
+
+def periodic_by_hand(model, points):
+    u = model.network
+    (inside,), (left, wall) = points["equation"], points["sides"]
+    right = left.at[1].set(0.7)
+    gaps = [
+        value(u, left) - value(u, right),
+        slope(u, left, 1) - slope(u, right, 1),
+        second(u, left, 1) - second(u, right, 1),
+    ]
+    return {
+        "equation": mean_square(slope(u, inside, 0) + slope(u, inside, 1)),
+        "sides": sum(mean_square(gap) for gap in gaps) + mean_square(value(u, wall) - 1),
+    }
+
+
 CASES = {
+    "periodic": lambda: (
+        periodic_problem(),
+        {"equation": Uniform(6), "sides": Uniform(5)},
+        periodic_by_hand,
+    ),
     "klein-gordon": lambda: (
         poise.zoo.load("klein-gordon"),
         {n: Uniform(count) for n, count in COUNTS.items()},
@@ -277,3 +308,81 @@ def test_blocks_of_one_term_count_alike_whatever_their_number_of_points():
     points = (jnp.zeros((1, 4)), jnp.ones((1, 2)))
     loss = objective.term_loss("r", Model(lambda p: 1 + 2 * p, {}), points)
     np.testing.assert_allclose(loss, 1.0 + 9.0)
+
+
+# Pairs of sides, and blocks one by one
+
+
+def waves(p):
+    """u = t sin 3x + x², v = t x³."""
+    t, x = p
+    return jnp.stack([t * jnp.sin(3 * x) + x**2, t * x**3])
+
+
+def rows_by_hand(t, order):
+    """u and v with their x-derivatives at x = -1 less those at x = 2."""
+
+    def jets(x):
+        u = [t * np.sin(3 * x) + x**2, 3 * t * np.cos(3 * x) + 2 * x, -9 * t * np.sin(3 * x) + 2]
+        return u[: order + 1], [t * x**3, 3 * t * x**2, 6 * t * x][: order + 1]
+
+    here, opposite = jets(-1.0), jets(2.0)
+    return [
+        [a - b for a, b in zip(*sides, strict=True)] for sides in zip(here, opposite, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+@pytest.mark.parametrize("fields", [None, ["v"], ["v", "u"]])
+def test_a_pair_of_sides_compares_fields_and_derivatives_across(order, fields):
+    terms = {"sides": poise.periodic_sides("x", order=order, fields=fields)}
+    problem = poise.Problem({"t": (0, 1), "x": (-1, 2)}, ["u", "v"], terms)
+    objective = objective_of(problem, 6)
+    points = quick(objective.sample)(jax.random.key(1))["sides"]
+    t, x = np.asarray(points[0])
+    assert np.all(x == -1) and len(np.unique(t)) == 6
+    (got,) = objective.term_residuals("sides", Model(waves, {}), points)
+    by_field = dict(zip("uv", rows_by_hand(t, order), strict=True))
+    expected = [row for name in fields or "uv" for row in by_field[name]]
+    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_a_periodic_function_satisfies_the_soft_condition():
+    problem = poise.Problem(
+        {"t": (0, 1), "x": (-1, 2)}, ["u"], {"sides": poise.periodic_sides("x", order=2)}
+    )
+    objective = objective_of(problem, 5)
+    points = quick(objective.sample)(jax.random.key(1))
+
+    def wave(factor):
+        return Model(lambda p: jnp.exp(jnp.sin(factor * jnp.pi * p[1] + p[0]))[None], {})
+
+    assert objective.losses(wave(2 / 3), points)["sides"] < 1e-24
+    assert objective.losses(wave(1 / 3), points)["sides"] > 0.1
+
+
+def test_time_may_be_periodic_softly():
+    problem = poise.Problem({"t": (0, 2)}, ["u"], {"r": poise.periodic_sides("t", order=1)})
+    (got,) = objective_of(problem, 1).term_residuals(
+        "r", Model(lambda p: p**3, {}), (jnp.zeros((1, 1)),)
+    )
+    np.testing.assert_allclose(got, [[-8.0], [-12.0]])
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_blocks_one_by_one_and_point_by_point_give_the_rows_of_the_term(name):
+    objective, model, points, _, _, residuals = compared(name)
+    for term, blocks in objective.problem.blocks.items():
+        for block, place, expected in zip(blocks, points[term], residuals[term], strict=True):
+            assert expected.shape == (block.equations, place.shape[1])
+            whole = quick(lambda p, b=block: objective.block_residual_at(b, model, p))(place)
+            assert_close(whole, expected, term, tolerance=1e-13)
+
+            def at(point, targets, block=block):
+                one = {n: v[None] for n, v in targets.items()}
+                rows = objective.block_residual_at(block, model, point[:, None], one)
+                return rows[:, 0]
+
+            targets = {n: jnp.asarray(v) for n, v in block.targets.items()}
+            singly = quick(jax.vmap(at, in_axes=(1, 0), out_axes=1))(place, targets)
+            assert_close(singly, expected, term, tolerance=1e-13)

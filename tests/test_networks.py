@@ -1,6 +1,7 @@
-"""The multilayer perceptron: sizes, initial parameters, and the scaling of its input."""
+"""Networks: sizes, initial parameters, the scaling of their input, and exact periods."""
 
 import itertools
+import json
 
 import equinox as eqx
 import jax
@@ -9,11 +10,17 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from nested import quick
+from nested import assert_close, multi_indices, nested, quick
+from poise.derivatives import propagate
+from poise.derivatives.streams import single
 from poise.geometry import Box
-from poise.networks import MLP, Architecture
+from poise.networks import MLP, SIREN, Architecture, Embedding
+from poise.networks.embedding import HALF
+from poise.training.recipe import describe, rebuild
 
 UNIT = Box(("t", "x"), (0.0, 0.0), (1.0, 1.0))
+TUBE = Box(("t", "x", "y"), (0.0, -1.0, 2.0), (1.0, 0.5, 5.0), ("x",))
+TORUS = Box(("x", "y"), (-1.0, 0.3), (0.5, 2.3), ("x", "y"))
 SKEW = Box(("t", "x", "y"), (-1.0, 10.0, 0.0), (3.0, 10.5, 7.0))
 
 
@@ -111,8 +118,8 @@ def test_inputs_uniform_on_the_domain_are_standardized(domain, x64):
 
 def test_the_unit_interval_has_mean_one_half_and_deviation_one_over_root_twelve():
     network = shape_of(MLP())
-    assert network.center == (0.5, 0.5)
-    np.testing.assert_allclose(network.spread, [1 / np.sqrt(12)] * 2, rtol=1e-15)
+    assert network.embedding.center == (0.5, 0.5)
+    np.testing.assert_allclose(network.embedding.spread, [1 / np.sqrt(12)] * 2, rtol=1e-15)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
@@ -145,10 +152,31 @@ def unchecked():
         (lambda: MLP(depth=None), ["depth=None", "positive integer"]),
         (lambda: MLP(activation="tanh"), ["activation='tanh'", "jnp.tanh"]),
         (lambda: MLP(activation=None), ["activation=None", "jnp.tanh"]),
+        (lambda: MLP(harmonics=0), ["MLP(harmonics=0)", "positive integer"]),
+        (lambda: SIREN(width=0), ["SIREN(width=0)", "positive integer"]),
+        (lambda: SIREN(depth=2.0), ["SIREN(depth=2.0)", "positive integer"]),
+        (lambda: SIREN(harmonics=True), ["SIREN(harmonics=True)", "positive integer"]),
+        (lambda: SIREN(scale=0), ["SIREN(scale=0)", "positive number"]),
+        (lambda: SIREN(scale=np.nan), ["SIREN(scale=nan)", "positive number"]),
+        (lambda: SIREN(scale="2"), ["SIREN(scale='2')", "positive number"]),
+        (lambda: SIREN(scale=[2, 2]), ["SIREN(scale=[2, 2])", "positive number"]),
+        (lambda: SIREN(scale={"x": -1}), ["SIREN(scale['x']=-1)", "positive number"]),
+        (lambda: SIREN(oscillations=5), ["SIREN(oscillations=5)", "{'t': 5}"]),
+        (lambda: SIREN(oscillations={"t": 0}), ["SIREN(oscillations['t']=0)", "positive"]),
+        (
+            lambda: shape_of(SIREN(scale={"y": 3})),
+            ["SIREN(scale['y'])", "no such coordinate", "t, x"],
+        ),
+        (
+            lambda: shape_of(SIREN(oscillations={"z": 3}), SKEW),
+            ["SIREN(oscillations['z'])", "no such coordinate", "t, x, y"],
+        ),
+        (lambda: Embedding.of(UNIT, harmonics=0), ["Embedding(harmonics=0)", "positive integer"]),
+        (lambda: Embedding.of(UNIT, divisor=-1.0), ["Embedding(divisor=-1.0)", "positive number"]),
     ],
 )
-def test_bad_sizes_and_activations_are_errors(make, fragments, unchecked):
-    with pytest.raises(ValueError, match="MLP") as caught:
+def test_bad_settings_are_errors(make, fragments, unchecked):
+    with pytest.raises(ValueError, match=r"MLP|SIREN|Embedding") as caught:
         make()
     for fragment in fragments:
         assert fragment in str(caught.value)
@@ -157,3 +185,192 @@ def test_bad_sizes_and_activations_are_errors(make, fragments, unchecked):
 def test_an_architecture_is_compared_by_its_choices():
     assert MLP(3, 2) == MLP(3, 2) != MLP(3, 3)
     assert isinstance(MLP(), Architecture)
+
+
+# Embeddings and exact periods
+
+
+def test_features_are_scaled_coordinates_cosines_and_sines(x64):
+    embedding = Embedding.of(TUBE, divisor=HALF, harmonics=2)
+    assert embedding.size == 6
+    assert embedding.sources == (0, 2, 1, 1, 1, 1)
+    for t, x, y in np.random.default_rng(0).uniform(-3, 3, (5, 3)):
+        angle = 2 * np.pi * (x + 1) / 1.5
+        waves = [f(k * angle) for k in (1, 2) for f in (np.cos, np.sin)]
+        got = embedding(jnp.array([t, x, y]))
+        np.testing.assert_allclose(got, [2 * t - 1, (y - 3.5) / 1.5, *waves], rtol=1e-12)
+
+
+def test_several_periodic_coordinates_have_features_of_their_own(x64):
+    embedding = Embedding.of(TORUS)
+    assert embedding.sources == (0, 1, 0, 1)
+    a, b = 2 * np.pi * 0.2 / 1.5, 2 * np.pi * 0.9 / 2
+    expected = [np.cos(a), np.cos(b), np.sin(a), np.sin(b)]
+    np.testing.assert_allclose(embedding(jnp.array([-0.8, 1.2])), expected, rtol=1e-14)
+
+
+def test_without_periodic_coordinates_the_embedding_is_two_operations():
+    traced = jax.make_jaxpr(Embedding.of(SKEW, harmonics=3))(jnp.zeros(3))
+    assert [equation.primitive.name for equation in traced.eqns] == ["sub", "div"]
+    assert Embedding.of(SKEW).size == 3
+
+
+NETWORKS = {
+    "MLP": MLP(7, 2),
+    "MLP, 3 harmonics": MLP(7, 2, harmonics=3),
+    "SIREN": SIREN(7, 2, scale=1.0),
+    "SIREN, 2 harmonics": SIREN(7, 2, scale=1.0, harmonics=2),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_periods_are_exact_in_all_derivatives_up_to_order_three(name, x64):
+    network = build(NETWORKS[name], TUBE, 2, dtype=jnp.float64)
+    inside = jax.random.uniform(jax.random.key(1), (3, 4), float, 0.1, 0.4)
+    streams = [single(alpha) for alpha in multi_indices(3, 3)]
+
+    @quick
+    def jets(points):
+        return propagate(network, points, streams)
+
+    # On the two ends, and elsewhere some periods away; t is no periodic coordinate.
+    lower = inside.at[1].set(-1.0)
+    for points, moved, same in (
+        (lower, inside.at[1].set(0.5), True),
+        (inside, inside.at[1].add(3 * 1.5), True),
+        (inside, inside.at[1].add(0.7), False),
+        (inside, inside.at[0].add(1.0), False),
+    ):
+        here, there = jets(points), jets(moved)
+        for stream in (single(()), *streams):
+            gap = np.abs(here[stream] - there[stream]).max() / np.abs(here[stream]).max()
+            assert gap < 1e-12 if same else gap > 1e-3, stream
+
+
+@pytest.mark.parametrize("name", ["MLP, 3 harmonics", "SIREN"])
+def test_propagation_through_an_embedding_equals_nested_differentiation(name, x64):
+    network = build(NETWORKS[name], TUBE, 2, dtype=jnp.float64)
+    points = jax.random.uniform(jax.random.key(1), (3, 4), float, 0.1, 0.4)
+    expected = nested(network, points, 3)
+    streams = [single(alpha) for alpha in multi_indices(3, 3)]
+    got = quick(lambda p: propagate(network, p, streams))(points)
+    assert len(expected) == len(got)
+    for alpha, values in expected.items():
+        assert_close(got[single(alpha)], values, alpha, tolerance=1e-11)
+
+
+# The sine network
+
+
+def test_a_sine_network_has_the_sizes_asked_for():
+    network = shape_of(SIREN())
+    assert sum(array.size for array in parameters(network)) == 921
+    assert [layer.weight.shape for layer in network.layers] == [
+        (20, 2),
+        (20, 20),
+        (20, 20),
+        (1, 20),
+    ]
+    assert SIREN() == SIREN(width=20, depth=3, scale=2, oscillations=None)
+    first, *_ = shape_of(SIREN(9, 1), TUBE, 3).layers
+    assert first.weight.shape == (9, 4)
+    assert isinstance(SIREN(), Architecture)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_a_sine_network_has_the_dtype_asked_for(dtype, x64):
+    network = shape_of(SIREN(5, 2, oscillations={"x": 9}), TUBE, dtype=dtype)
+    assert {array.dtype for array in parameters(network)} == {np.dtype(dtype)}
+    assert jax.eval_shape(lambda n: n(jnp.zeros(3, dtype)), network).dtype == dtype
+
+
+def test_the_output_of_a_sine_network_is_that_of_the_formula(x64):
+    network = build(SIREN(width=6, depth=2), SKEW, 2, dtype=jnp.float64)
+    (w0, b0), (w1, b1), (w2, b2) = ((np.asarray(n.weight), n.bias) for n in network.layers)
+    x = np.array([0.5, 10.1, 6.0])
+    h = (x - [1.0, 10.25, 3.5]) / [2.0, 0.25, 3.5]
+    expected = w2 @ np.sin(w1 @ np.sin(w0 @ h + b0) + b1) + b2
+    np.testing.assert_allclose(network(jnp.asarray(x)), expected, rtol=1e-12)
+
+
+def is_normal(numbers, deviation):
+    """Mean, variance and fourth moment, within four standard deviations of theirs."""
+    numbers = np.asarray(numbers, np.float64).ravel() / deviation
+    error = 1 / np.sqrt(numbers.size)
+    assert abs(numbers.mean()) < 4 * error
+    assert abs(numbers.var() - 1) < 4 * np.sqrt(2) * error
+    assert abs((numbers**4).mean() - 3) < 4 * np.sqrt(96) * error
+
+
+def is_uniform(numbers, reach):
+    """Between the ends and close to both, with the variance of the uniform distribution."""
+    numbers = np.asarray(numbers, np.float64) / reach
+    assert np.abs(numbers).max() <= 1
+    assert numbers.min() < -0.95 and numbers.max() > 0.95
+    assert abs(numbers.mean()) < 4 / np.sqrt(3 * numbers.size)
+    assert abs(numbers.var() - 1 / 3) < 4 * np.sqrt(4 / 45 / numbers.size)
+
+
+def test_sine_networks_start_from_the_distributions_they_state():
+    network = build(SIREN(width=400, depth=3, scale={"t": 3.0, "x": 0.5}), SKEW, outputs=30)
+    first, second, third, last = network.layers
+    for axis, scale in enumerate((3.0, 0.5, 2.0)):
+        is_normal(first.weight[:, axis], scale)
+    is_uniform(first.bias, np.pi)
+    for layer in (second, third):
+        is_normal(layer.weight, 1 / np.sqrt(400))
+        is_uniform(layer.bias, 1.0)
+    is_normal(last.weight, 1 / np.sqrt(400))
+    assert np.all(last.bias == 0)
+    assert np.all(second.weight != third.weight) and np.all(second.bias != third.bias)
+
+
+@pytest.mark.parametrize(
+    ("options", "domain", "expected"),
+    [
+        ({}, UNIT, [2, 2]),
+        ({"scale": 5}, UNIT, [5, 5]),
+        ({"scale": {"x": 0.1}}, UNIT, [2, 0.1]),
+        # k oscillations: the frequency kπ on [-1, 1], where that is more than the scale.
+        ({"oscillations": {"t": 5}}, UNIT, [5 * np.pi, 2]),
+        ({"oscillations": {"t": 0.5, "x": 1.5}}, UNIT, [2, 1.5 * np.pi]),
+        ({"scale": 7, "oscillations": {"t": 2, "x": 3}}, UNIT, [7, 3 * np.pi]),
+        # Features: t, y, cos x, sin x. On the circle k oscillations have the frequency k.
+        ({"scale": {"x": 3, "y": 4}}, TUBE, [2, 4, 3, 3]),
+        ({"oscillations": {"x": 6, "t": 1}}, TUBE, [np.pi, 2, 6, 6]),
+        ({"oscillations": {"x": 6}, "harmonics": 2}, TUBE, [2, 2, 3, 3, 3, 3]),
+    ],
+)
+def test_scales_of_the_first_layer_follow_the_settings(options, domain, expected):
+    network = build(SIREN(8, 2, **options), domain)
+    # The same numbers at scale 1: what is left is the scale of each column.
+    plain = build(SIREN(8, 2, scale=1, harmonics=options.get("harmonics", 1)), domain)
+    ratio = np.asarray(network.layers[0].weight) / np.asarray(plain.layers[0].weight)
+    np.testing.assert_allclose(ratio, np.broadcast_to(expected, ratio.shape), rtol=1e-5)
+    np.testing.assert_array_equal(network.layers[1].weight, plain.layers[1].weight)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        SIREN(),
+        SIREN(30, 4, scale={"x": 3}, oscillations={"t": 2.5}, harmonics=2),
+        MLP(7, 2, jnp.sin, harmonics=3),
+    ],
+)
+def test_networks_are_written_down_and_rebuilt(network):
+    written = json.loads(json.dumps(describe(network)))
+    assert rebuild(written) == network
+    assert written["kind"] == type(network).__name__
+
+
+def test_settings_of_numpy_are_written_down_as_numbers(unchecked):
+    network = SIREN(scale=np.int64(4), oscillations={"t": np.float32(2.5)})
+    assert network == SIREN(scale=4, oscillations={"t": 2.5})
+    assert rebuild(json.loads(json.dumps(describe(network)))) == network
+
+
+def test_a_network_written_down_before_there_were_harmonics_has_one():
+    written = describe(MLP())
+    del written["harmonics"]
+    assert rebuild(written) == MLP()

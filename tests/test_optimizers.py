@@ -1,4 +1,4 @@
-"""Optimizers: one contract for all, and Adam against optax and against its own formula."""
+"""First-order optimizers: Adam and optax's, against optax and against their own formula."""
 
 import math
 from functools import cache
@@ -11,7 +11,6 @@ import optax
 import pytest
 
 import poise
-from poise import optimizers
 from poise.optimizers import Adam, Optax, View, weighted_sum
 from poise.training.recipe import Recipe
 from poise.training.run import prepare
@@ -64,18 +63,6 @@ def leaves(tree):
 
 def shapes(tree):
     return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
-
-
-def test_every_public_optimizer_is_tested_here():
-    public = {getattr(optimizers, name) for name in optimizers.__all__}
-    concrete = {
-        kind
-        for kind in public
-        if isinstance(kind, type)
-        and issubclass(kind, optimizers.Optimizer)
-        and not getattr(kind, "__abstractmethods__", None)
-    }
-    assert concrete == {type(each) for each in OPTIMIZERS.values()}
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import poise
-from poise import boundary, data, initial, interior
+from poise import boundary, data, initial, interior, periodic, periodic_sides
 from poise.derivatives.streams import single
 from poise.losses import Model, Objective
 
 TX = {"t": (0, 1), "x": (0, 1)}
 TXY = {"t": (0, 1), "x": (-1, 1), "y": (0, 3)}
+TORUS = {"t": (0, 1), "x": periodic(-1, 3)}
 MEASURED = {"t": [0.0, 1.0], "x": [0.0, 0.5], "u": [1.0, 2.0]}
 
 
@@ -168,6 +169,59 @@ MISTAKES = {
     "residual is a number": (lambda: interior(5), ["interior(5)", "int", "lambda u, x"]),
     "residual is a string": (lambda: initial("u - x"), ["initial('u - x')", "str", "lambda"]),
     "residual of a side is None": (lambda: boundary("x", None), ["boundary(None)", "lambda"]),
+    # Periodic coordinates
+    "side of a periodic coordinate": (
+        lambda: problem({"wall": boundary("x", lambda u: u)}, TORUS),
+        ["'wall'", "boundary('x')", "x is declared periodic", "leave it out", "(-1, 3)"],
+    ),
+    "one side of a periodic coordinate": (
+        lambda: problem({"wall": boundary("x", lambda u: u, at=-1)}, TORUS),
+        ["'wall'", "boundary('x')", "x is declared periodic"],
+    ),
+    "boundary where all space is periodic": (
+        lambda: problem({"wall": boundary(lambda u: u)}, TORUS),
+        ["'wall'", "boundary()", "x periodic", "needs no boundary condition", "leave it out"],
+    ),
+    "start of a periodic time": (
+        lambda: problem({"start": initial(lambda u: u)}, {"t": periodic(0, 2), "x": (0, 1)}),
+        ["'start'", "initial()", "t is periodic", "no beginning", "(lower, upper)"],
+    ),
+    "end of a periodic time": (
+        lambda: problem({"end": boundary("t", lambda u: u, at=2)}, {"t": periodic(0, 2)}),
+        ["'end'", "boundary('t')", "t is declared periodic"],
+    ),
+    "soft condition on a periodic coordinate": (
+        lambda: problem({"same": periodic_sides("x")}, TORUS),
+        ["'same'", "periodic_sides('x')", "x is declared periodic", "no condition is needed"],
+    ),
+    "soft condition on an unknown coordinate": (
+        lambda: problem({"same": periodic_sides("y")}),
+        ["'same'", "periodic_sides('y')", "t, x"],
+    ),
+    "soft condition of an unknown field": (
+        lambda: problem({"same": periodic_sides("x", fields=["u", "v"])}),
+        ["'same'", "periodic_sides('x')", "'v'", "fields are u"],
+    ),
+    "soft condition without coordinate": (
+        lambda: periodic_sides(lambda u: u),
+        ["periodic_sides(<function", "'x'"],
+    ),
+    "negative order": (
+        lambda: periodic_sides("x", order=-1),
+        ["periodic_sides('x', order=-1)", "whole number"],
+    ),
+    "order as a truth": (lambda: periodic_sides("x", order=True), ["order=True", "whole number"]),
+    "order of a half": (lambda: periodic_sides("x", order=0.5), ["order=0.5", "whole number"]),
+    "soft condition of a string": (
+        lambda: periodic_sides("x", fields="u"),
+        ["fields='u'", "['u']", "all fields"],
+    ),
+    "soft condition of no field": (lambda: periodic_sides("x", fields=[]), ["fields=[]", "['u']"]),
+    "soft condition of a number": (lambda: periodic_sides("x", fields=[1]), ["fields=[1]", "'u'"]),
+    "reversed period": (
+        lambda: problem(coordinates={"x": periodic(2, -1)}),
+        ["'x'", "lower end first", "did you mean (-1, 2)?"],
+    ),
     # Coordinates
     "no coordinates": (lambda: problem(coordinates={}), ["coordinates", "{'x': (0, 1)}"]),
     "coordinates as a list": (
@@ -687,6 +741,51 @@ def test_grid_points_include_the_ends_and_run_fastest_in_the_last_coordinate(gri
     np.testing.assert_array_equal(axes["x"], [-1, 1, 3])
     np.testing.assert_array_equal(points, [[0, 0, 0, 1, 1, 1], [-1, 1, 3, -1, 1, 3]])
     assert points.dtype == np.float64
+
+
+def test_the_grid_leaves_out_the_upper_end_of_a_period():
+    axes, points = problem(coordinates=TORUS, grid={"t": 2, "x": 4}).grid_points()
+    np.testing.assert_array_equal(axes["t"], [0, 1])
+    np.testing.assert_array_equal(axes["x"], [-1, 0, 1, 2])
+    assert points.shape == (2, 8)
+
+
+# Periodic coordinates
+
+
+def test_a_boundary_on_all_sides_skips_periodic_coordinates():
+    made = problem({"wall": boundary(lambda u: u)}, {**TORUS, "y": (0, 5)})
+    assert [block.patch.normal for block in made.blocks["wall"]] == [("y", -1), ("y", 1)]
+
+
+def test_data_may_lie_any_number_of_periods_away():
+    values = {"t": [0.0, 0.5, 1.0], "x": [7.5, -1.0, 3.0], "u": [1.0, 2.0, 3.0]}
+    (block,) = problem({"r": data(values)}, TORUS).blocks["r"]
+    np.testing.assert_array_equal(block.points, [[0, 0.5, 1], [-0.5, -1, 3]])
+
+
+def test_sides_that_agree_are_one_block_with_points_on_the_lower_side():
+    made = problem(
+        {"same": [periodic_sides("x", order=2, fields=["v"]), periodic_sides("x", order=0)]},
+        TXY,
+        ["u", "v"],
+    )
+    (block,) = made.blocks["same"]
+    assert block.patch == made.domain.side("x", -1)
+    assert block.partner == made.domain.side("x", 1)
+    assert block.equations == 3 + 2
+    assert block.entries == {("u", ()), ("v", ()), ("v", (1,)), ("v", (1, 1))}
+
+
+def test_points_opposite_differ_in_the_one_coordinate():
+    made = problem({"same": periodic_sides("y")}, TXY)
+    points = jnp.array([[0.25, 0.5], [0.0, -1.0], [0.0, 0.0]])
+    here, opposite = made.blocks["same"][0].places(points)
+    np.testing.assert_array_equal(here, points)
+    np.testing.assert_array_equal(opposite, [[0.25, 0.5], [0.0, -1.0], [3.0, 3.0]])
+    assert opposite.dtype == points.dtype
+    (inside,) = problem().blocks["heat"][0].places(points[:2])
+    np.testing.assert_array_equal(inside, points[:2])
 
 
 def test_one_number_makes_a_square_grid():

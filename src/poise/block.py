@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from poise.derivatives import Field, Operator, plan_operators, requested
 from poise.derivatives.operator import Entry
@@ -49,6 +49,9 @@ class Block:
         What to propagate through the network for them.
     points, targets
         Measured points, shape (d, N), and the fields' values there, shape (N,).
+    partner
+        On a pair of opposite sides, the other one: the residual at a point is then what the
+        conditions give there less what they give at the point opposite.
     """
 
     term: str
@@ -60,9 +63,17 @@ class Block:
     operator: Operator = field(default_factory=lambda: Operator((), frozenset(), ()))
     points: np.ndarray | None = None
     targets: Mapping[str, np.ndarray] = field(default_factory=dict)
+    partner: Patch | None = None
+
+    def places(self, points: Float[Array, "d N"]) -> tuple[Float[Array, "d N"], ...]:
+        """The points themselves and, on a pair of sides, those opposite to them."""
+        if self.partner is None or self.partner.normal is None:
+            return (points,)
+        axis = self.names.coordinates.index(self.partner.normal[0])
+        return points, points.at[axis].set(self.partner.lower[axis])
 
     def residual(self, entries: Mapping[Entry, Array], others: Mapping[str, Any]) -> list[Array]:
-        """The residuals at one point.
+        """What the conditions give at one point.
 
         Parameters
         ----------
@@ -98,6 +109,9 @@ class Block:
                 available["normal"] = jnp.asarray(entries)
         out: list[Any] = []
         for condition in self.conditions:
+            if condition.kind == "periodic":
+                out += self._agreeing(condition, fields)
+                continue
             assert condition.residual is not None
             required, optional = argument_names(condition.residual)
             chosen = [*required, *(name for name in optional if name in available)]
@@ -105,11 +119,30 @@ class Block:
             out += value if isinstance(value, tuple | list) else [value]
         return [item.value if isinstance(item, Field) else item for item in out]
 
+    def _agreeing(self, condition: Condition, fields: Mapping[str, Field]) -> list[Array]:
+        """What must be the same on both sides: each field with its derivatives across them."""
+        assert condition.coordinate is not None
+        found = []
+        for name in condition.fields or self.names.fields:
+            found.append(fields[name].value)
+            for order in range(1, condition.order + 1):
+                found.append(fields[name].d(*[condition.coordinate] * order))
+        return found
+
 
 def build_block(
-    term: str, names: Names, patch: Patch | None, conditions: Sequence[Condition]
+    term: str,
+    names: Names,
+    patch: Patch | None,
+    conditions: Sequence[Condition],
+    partner: Patch | None = None,
 ) -> Block:
     """Check the conditions of a term on one patch and find out what they ask for.
+
+    Parameters
+    ----------
+    partner
+        The opposite side, for conditions on a pair of sides.
 
     Raises
     ------
@@ -121,7 +154,9 @@ def build_block(
     if patch is None:
         (condition,) = conditions
         points, targets = _measured(term, names, condition.values or {})
-    block = Block(term, names, patch, tuple(conditions), points=points, targets=targets)
+    block = Block(
+        term, names, patch, tuple(conditions), points=points, targets=targets, partner=partner
+    )
     others = _shapes(names, targets)
     entries: frozenset[Entry] = frozenset()
     equations = 0
@@ -129,6 +164,12 @@ def build_block(
         for condition in conditions:
             if condition.residual is not None:
                 _check_names(term, names, patch, condition)
+            for name in condition.fields or ():
+                if name not in names.fields:
+                    raise ValueError(
+                        f"term {term!r}: {_describe(condition)} has the field {name!r}, which "
+                        f"does not exist; the fields are {', '.join(names.fields)}"
+                    )
             asked, outputs = _run(replace(block, conditions=(condition,)), condition, others)
             entries, equations = entries | asked, equations + outputs
         operator = plan_operators(block.residual, entries, others, equations)
@@ -246,7 +287,11 @@ def _measured(
 
 def _describe(condition: Condition) -> str:
     inside = repr(condition.coordinate) if condition.coordinate else ""
-    return f"{condition.kind}({inside})"
+    return f"{_CALLED.get(condition.kind, condition.kind)}({inside})"
+
+
+_CALLED = {"periodic": "periodic_sides"}
+"""Functions that make conditions of another name."""
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ costs; the gradient of the total is then Σ λₖ ∇Lₖ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from poise.block import Block
 from poise.derivatives import propagate
 from poise.derivatives.streams import single
-from poise.points import Sampler
+from poise.points import Adaptive, Sampler
 from poise.problem import Problem
 
 Points = dict[str, tuple[Float[Array, "d _"], ...]]
@@ -95,6 +95,32 @@ class Objective:
             points[term] = tuple(drawn)
         return points
 
+    def kept_points(self) -> Points:
+        """First points of the terms whose points depend on the residual."""
+        kept = [t for t, sampler in self.samplers.items() if isinstance(sampler, Adaptive)]
+        points = self.sample(jax.random.PRNGKey(0))  # takes no random numbers for these terms
+        return {term: points[term] for term in kept}
+
+    def refine(
+        self, term: str, model: Model, points: tuple[Array, ...], key: PRNGKeyArray
+    ) -> tuple[Array, ...]:
+        """Draw a share of a term's points anew, where its residual is large. Pure."""
+        sampler = self.samplers[term]
+        assert isinstance(sampler, Adaptive)
+        found = []
+        blocks = self.problem.blocks[term]
+        for index, (block, former) in enumerate(zip(blocks, points, strict=True)):
+            if block.patch is None or not block.patch.free:
+                found.append(former)
+                continue
+            where, which = jax.random.split(jax.random.fold_in(key, index + 1))
+            shape = (len(block.patch.free), sampler.candidates * sampler.drawn)
+            candidates = block.patch.from_unit(jax.random.uniform(where, shape, self.dtype))
+            residuals = self.block_residual_at(block, model, candidates)
+            chosen = sampler.choose(which, candidates, jnp.sqrt(jnp.sum(residuals**2, axis=0)))
+            found.append(former.at[:, sampler.count - sampler.drawn :].set(chosen))
+        return tuple(found)
+
     def residuals(self, model: Model, points: Points) -> dict[str, tuple[Float[Array, "_ _"], ...]]:
         """Residuals of each term, for each of its blocks, at the points."""
         return {term: self.term_residuals(term, model, points[term]) for term in self.terms}
@@ -108,20 +134,67 @@ class Objective:
         for index, block in enumerate(blocks):
             groups.setdefault(block.operator.streams, []).append(index)
         found: dict[int, Array] = {}
-        for streams, members in groups.items():
-            joined = jnp.concatenate([points[i] for i in members], axis=1)
-            jets = propagate(model.network, joined, streams)
-            start = 0
-            for i in members:
-                stop = start + points[i].shape[1]
-                part = {stream: values[:, start:stop] for stream, values in jets.items()}
-                found[i] = self._block_residual(blocks[i], model, points[i], part)
-                start = stop
+        for members in groups.values():
+            parts = [(blocks[i], points[i], blocks[i].targets) for i in members]
+            found.update(zip(members, self._propagated(model, parts), strict=True))
         return tuple(found[i] for i in range(len(blocks)))
 
-    def _block_residual(
-        self, block: Block, model: Model, points: Array, jets: Mapping[Any, Array]
+    def block_residual_at(
+        self,
+        block: Block,
+        model: Model,
+        points: Float[Array, "d N"],
+        targets: Mapping[str, Any] | None = None,
     ) -> Float[Array, "equations N"]:
+        """Residuals of one block, by a propagation of its own.
+
+        A residual at one point depends on that point alone, so that one point may be given, or
+        many, under `jax.vmap` and differentiation too.
+
+        Parameters
+        ----------
+        block
+            One of the problem's; on a pair of sides the residual at a point is the difference
+            to the point opposite.
+        points
+            Any number of points; on a side, points of that side.
+        targets
+            Where values are measured, those at these points, shape (N,), by field; if left out
+            `points` must be all measured points.
+        """
+        given = block.targets if targets is None else targets
+        return self._propagated(model, [(block, points, given)])[0]
+
+    def _propagated(
+        self, model: Model, parts: Sequence[tuple[Block, Array, Mapping[str, Any]]]
+    ) -> list[Array]:
+        """Residuals of blocks that need the same streams, by one propagation.
+
+        Each comes with its points and the measured values there.
+        """
+        places = [block.places(points) for block, points, _ in parts]
+        joined = jnp.concatenate([place for of_block in places for place in of_block], axis=1)
+        jets = propagate(model.network, joined, parts[0][0].operator.streams)
+        found, start = [], 0
+        for (block, _, targets), of_block in zip(parts, places, strict=True):
+            rows = []
+            for place in of_block:
+                stop = start + place.shape[1]
+                part = {stream: values[:, start:stop] for stream, values in jets.items()}
+                rows.append(self._rows(block, model, place, part, targets))
+                start = stop
+            found.append(rows[0] if len(rows) == 1 else rows[0] - rows[1])
+        return found
+
+    def _rows(
+        self,
+        block: Block,
+        model: Model,
+        points: Array,
+        jets: Mapping[Any, Array],
+        targets: Mapping[str, Any],
+    ) -> Float[Array, "equations N"]:
+        """What the residual functions of a block return at points."""
         fields = self.problem.fields
         absorbed, additions = block.operator.absorbed, block.operator.additions
         entries = {
@@ -131,7 +204,7 @@ class Objective:
         zero = jnp.zeros((), self.dtype)
         per_point = {
             "coordinates": dict(zip(self.problem.coordinates, points, strict=True)),
-            "targets": {n: jnp.asarray(v, self.dtype) for n, v in block.targets.items()},
+            "targets": {n: jnp.asarray(v, self.dtype) for n, v in targets.items()},
         }
 
         def at_point(values: dict[Any, Array], others: dict[str, Any]) -> Array:

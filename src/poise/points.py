@@ -9,6 +9,7 @@ numbers.
 from __future__ import annotations
 
 import abc
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,6 +98,85 @@ class Sobol(Sampler):
 
     def draw(self, bits: Array, prepared: Array, dtype: Any) -> Array:
         return to_unit(prepared ^ bits[:, None] if self.fresh else prepared, dtype)
+
+
+@dataclass(frozen=True)
+class Adaptive(Sampler):
+    """Points of which a share is drawn anew where the residual is large, now and then.
+
+    Residual-based adaptive distribution, RAD (Wu, Zhu, Tan, Kartha & Lu, Comput. Methods Appl.
+    Mech. Eng. 403, 2023, 115671, eq. 2): of many uniform candidates, points are drawn without
+    repetition with probability proportional to
+
+        p(x) = |r(x)|^power / mean |r|^power + floor.
+
+    Deviation: 1 - `share` of the points are those of a Sobol sequence and stay, so that no
+    region is ever left without points.
+
+    Attributes
+    ----------
+    share
+        Of the points that are drawn anew, in (0, 1].
+    every
+        Steps from one drawing to the next.
+    candidates
+        Candidates per point drawn.
+    power, floor
+        As above; a larger power gathers points more, a larger floor spreads them.
+
+    Raises
+    ------
+    ValueError
+        For a setting outside its range.
+    """
+
+    fresh: bool = False
+    share: float = 0.5
+    every: int = 10
+    candidates: int = 8
+    power: float = 1.0
+    floor: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fresh:
+            raise ValueError("Adaptive(fresh=True): its points stay between drawings; use Sobol")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"Adaptive(share={self.share!r}): must be in (0, 1]")
+        for name in ("every", "candidates"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"Adaptive({name}={value!r}): must be a whole number, 1 or more")
+        for name in ("power", "floor"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"Adaptive({name}={value!r}): must be finite and not negative")
+
+    @property
+    def drawn(self) -> int:
+        """How many of the points are drawn anew."""
+        return max(1, round(self.share * self.count))
+
+    def prepare(self, key: PRNGKeyArray, dimension: int, dtype: Any) -> Array:
+        return Sobol(self.count, fresh=False).prepare(key, dimension, dtype)
+
+    def noise(self, dimension: int) -> int:
+        return 0
+
+    def draw(self, bits: Array, prepared: Array, dtype: Any) -> Array:
+        return to_unit(prepared, dtype)
+
+    def choose(
+        self, key: PRNGKeyArray, candidates: Float[Array, "d C"], sizes: Float[Array, " C"]
+    ) -> Float[Array, "d drawn"]:
+        """Of the candidates, those to take, by the size |r| of the residual at each."""
+        powered = sizes**self.power
+        density = powered / (jnp.mean(powered) + jnp.finfo(sizes.dtype).tiny) + self.floor
+        # Largest of log p plus Gumbel noise: a draw without repetition (Efraimidis & Spirakis).
+        noise = jax.random.gumbel(key, sizes.shape, sizes.dtype)
+        score = jnp.where(jnp.isfinite(density), jnp.log(density) + noise, -jnp.inf)
+        _, best = jax.lax.top_k(score, self.drawn)
+        return candidates[:, best]
 
 
 def to_unit(integers: UInt32[Array, ...], dtype: Any) -> Float[Array, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -29,7 +30,8 @@ class Problem:
     Parameters
     ----------
     coordinates
-        Interval (lower, upper) of every coordinate, by name.
+        Interval (lower, upper) of every coordinate, by name; `poise.periodic` (lower, upper)
+        of a periodic one.
     fields
         Names of the unknown functions.
     terms
@@ -37,6 +39,8 @@ class Problem:
     exact
         Known solution for some or all fields, functions of coordinates by name that take arrays.
         It scores a run and has no other use.
+        One with an attribute ``lazy = True``, for a reference that takes seconds to
+        prepare, is not tried out when the problem is built.
     time
         Which coordinate is time; the one named "t" if there is one. Pass None for none.
     coefficients
@@ -113,7 +117,9 @@ class Problem:
         return tuple(self.blocks)
 
     def grid_points(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """The evaluation grid, ends included, in float64.
+        """The evaluation grid in float64, ends included.
+
+        Of a periodic coordinate the upper end is left out: it is the lower one again.
 
         Returns
         -------
@@ -123,7 +129,7 @@ class Problem:
             All points, shape (d, N), the last coordinate running fastest.
         """
         axes = {
-            name: np.linspace(low, high, self.grid[name])
+            name: np.linspace(low, high, self.grid[name], name not in self.domain.periodic)
             for name, low, high in zip(
                 self.domain.names, self.domain.lower, self.domain.upper, strict=True
             )
@@ -176,8 +182,7 @@ class Problem:
         for condition in conditions:
             if condition.kind == "data":
                 block = build_block(term, self.names, None, [condition])
-                self._check_inside(block)
-                found.append(block)
+                found.append(self._placed(block))
                 continue
             try:
                 patches = condition.patches(self.domain, self.time)
@@ -186,7 +191,8 @@ class Problem:
             for patch in patches:
                 places.setdefault((condition.kind, patch), []).append(condition)
         return found + [
-            build_block(term, self.names, patch, group) for (_, patch), group in places.items()
+            build_block(term, self.names, patch, group, group[0].partner(self.domain))
+            for (_, patch), group in places.items()
         ]
 
     def _check_coefficients(self) -> None:
@@ -205,18 +211,20 @@ class Problem:
                     f"name it among the arguments of a residual, such as lambda u, {name}: ..."
                 )
 
-    def _check_inside(self, block: Block) -> None:
+    def _placed(self, block: Block) -> Block:
+        """Measured points, if they lie in the domain; periodic coordinates between their ends."""
         assert block.points is not None
         for name, low, high, row in zip(
             self.domain.names, self.domain.lower, self.domain.upper, block.points, strict=True
         ):
-            slack = 1e-6 * (high - low)  # an end may have been rounded to float32
-            outside = np.flatnonzero((row < low - slack) | (row > high + slack))
+            outside = np.flatnonzero(~self.domain.contains(name, row))
             if outside.size:
                 raise ValueError(
                     f"term {block.term!r}: data[{name!r}][{outside[0]}] = {row[outside[0]]:g} "
                     f"lies outside the domain, {name} in ({low:g}, {high:g})"
                 )
+        rows = zip(self.domain.names, block.points, strict=True)
+        return replace(block, points=np.stack([self.domain.wrapped(*row) for row in rows]))
 
     def _check_exact(self, exact: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
         if not isinstance(exact, Mapping):
@@ -245,7 +253,9 @@ class Problem:
         corners = np.array([self.domain.lower, self.domain.upper]).T
         middle = corners.mean(axis=1, keepdims=True)
         probe = np.concatenate([corners, middle], axis=1)
-        for field in self.exact:
+        for field, function in self.exact.items():
+            if getattr(function, "lazy", False):  # takes seconds: met when a run is scored
+                continue
             try:
                 values = self.exact_values(probe)[field]
             except Exception as error:

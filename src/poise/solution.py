@@ -104,7 +104,8 @@ class Solution:
         Parameters
         ----------
         **coordinates
-            A number or an array for every coordinate; they are broadcast together.
+            A number or an array for every coordinate; they are broadcast together. A periodic
+            coordinate may lie any number of periods away.
 
         Raises
         ------
@@ -120,13 +121,17 @@ class Solution:
             raise ValueError(f"solution({given}): give every coordinate by name, ({example})")
         for name, low, high in zip(domain.names, domain.lower, domain.upper, strict=True):
             values = np.asarray(coordinates[name], np.float64)
-            slack = 1e-6 * (high - low)
-            inside = (values >= low - slack) & (values <= high + slack)
+            inside = domain.contains(name, values)
             if not inside.all():
+                found = f"solution({name}={values[~inside].ravel()[0]:g})"
+                if name in domain.periodic:
+                    raise ValueError(f"{found}: {name} is periodic and takes any finite number")
                 raise ValueError(
-                    f"solution({name}={values[~inside].ravel()[0]:g}): outside the domain, "
-                    f"{name} in ({low:g}, {high:g}); nothing was learned there"
+                    f"{found}: outside the domain, {name} in ({low:g}, {high:g}); nothing was "
+                    "learned there"
                 )
+            if name in domain.periodic:
+                coordinates[name] = domain.wrapped(name, values)
         try:
             arrays = np.broadcast_arrays(*(coordinates[name] for name in domain.names))
         except ValueError:

@@ -16,13 +16,8 @@ def problems() -> Table:
         table.add_column(heading, overflow="fold")
     for name in zoo.names():
         entry, problem = zoo.entry(name), zoo.load(name)
-        domain = ", ".join(
-            f"{c} in ({low:g}, {high:g})"
-            for c, low, high in zip(
-                problem.coordinates, problem.domain.lower, problem.domain.upper, strict=True
-            )
-        )
-        table.add_row(name, problem.equation, domain, ", ".join(problem.terms), entry.reference)
+        terms = ", ".join(problem.terms)
+        table.add_row(name, problem.equation, str(problem.domain), terms, entry.reference)
     return table
 
 

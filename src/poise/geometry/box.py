@@ -5,9 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+
+class Periodic(NamedTuple):
+    """The ends of a periodic coordinate, which are one point. Made by `periodic`."""
+
+    lower: float
+    upper: float
+
+    def __repr__(self) -> str:
+        return f"periodic({self.lower!r}, {self.upper!r})"
+
+
+def periodic(lower: float, upper: float) -> Periodic:
+    """Declare a coordinate periodic: ``coordinates={"t": (0, 1), "x": poise.periodic(-1, 1)}``.
+
+    The network gets it through sines and cosines, so that the fields repeat with the period
+    upper - lower, all their derivatives included, and no term of the loss is needed for it. Give
+    it no boundary condition; for a periodic time there is no initial condition either.
+
+    Parameters
+    ----------
+    lower, upper
+        Ends of one period, finite numbers, the lower one first. They are checked where they are
+        used, with the name of the coordinate: by `poise.Problem`.
+    """
+    return Periodic(lower, upper)
 
 
 @dataclass(frozen=True)
@@ -52,6 +80,16 @@ class Patch:
 class Box:
     """A product of intervals.
 
+    Attributes
+    ----------
+    names
+        Of the coordinates, in the order of a point's entries.
+    lower, upper
+        Ends for each coordinate.
+    periodic
+        Names of the periodic coordinates. Their two ends are one point, and they may take any
+        finite value.
+
     Raises
     ------
     ValueError
@@ -61,10 +99,11 @@ class Box:
     names: tuple[str, ...]
     lower: tuple[float, ...]
     upper: tuple[float, ...]
+    periodic: tuple[str, ...] = ()
 
     @classmethod
     def from_intervals(cls, intervals: Mapping[str, tuple[float, float]]) -> Box:
-        """Build from ``{"t": (0, 1), "x": (-1, 1)}``."""
+        """Build from ``{"t": (0, 1), "x": periodic(-1, 1)}``."""
         lower, upper = [], []
         for name, interval in intervals.items():
             try:
@@ -86,7 +125,8 @@ class Box:
                 )
             lower.append(low)
             upper.append(high)
-        return cls(tuple(intervals), tuple(lower), tuple(upper))
+        repeating = tuple(name for name, ends in intervals.items() if isinstance(ends, Periodic))
+        return cls(tuple(intervals), tuple(lower), tuple(upper), repeating)
 
     @property
     def dimension(self) -> int:
@@ -107,3 +147,34 @@ class Box:
     def ends(self, name: str) -> tuple[float, float]:
         axis = self.names.index(name)
         return self.lower[axis], self.upper[axis]
+
+    def contains(self, name: str, values: np.ndarray) -> np.ndarray:
+        """Whether values of a coordinate belong to the box, ends included; of any shape.
+
+        An end may have been rounded to float32. A periodic coordinate takes any finite value.
+        """
+        if name in self.periodic:
+            return np.isfinite(values)
+        low, high = self.ends(name)
+        slack = 1e-6 * (high - low)
+        return (values >= low - slack) & (values <= high + slack)
+
+    def wrapped(self, name: str, values: np.ndarray) -> np.ndarray:
+        """The same points with a periodic coordinate between its ends; of any shape, float64.
+
+        Values between the ends, and all values of other coordinates, are left as they are. To
+        be done before rounding to float32, where many periods away little of the phase is left.
+        """
+        low, high = self.ends(name)
+        if name not in self.periodic:
+            return values
+        inside = (values >= low) & (values <= high)
+        return np.where(inside, values, low + np.mod(values - low, high - low))
+
+    def __str__(self) -> str:
+        """In words: ``t in (0, 1), x in [-1, 1), periodic``."""
+        parts = []
+        for name, low, high in zip(self.names, self.lower, self.upper, strict=True):
+            around = "[{:g}, {:g}), periodic" if name in self.periodic else "({:g}, {:g})"
+            parts.append(f"{name} in {around.format(low, high)}")
+        return ", ".join(parts)

@@ -34,3 +34,18 @@ class Architecture(abc.ABC):
         equinox.Module
             Callable on one point, (d,) -> (outputs,).
         """
+
+
+def check_sizes(architecture: Architecture, *names: str) -> None:
+    """Refuse attributes that are no positive whole numbers.
+
+    Raises
+    ------
+    ValueError
+        With the name and value of the first such attribute.
+    """
+    for name in names:
+        size = getattr(architecture, name)
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            kind = type(architecture).__name__
+            raise ValueError(f"{kind}({name}={size!r}): must be a positive integer")

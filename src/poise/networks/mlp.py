@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from poise.geometry import Box
-from poise.networks.architecture import Architecture
+from poise.networks.architecture import Architecture, check_sizes
+from poise.networks.embedding import Embedding
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class MLP(Architecture):
     """A multilayer perceptron on standardized coordinates.
 
     z = (x - mean)/deviation, with the mean and standard deviation of the uniform distribution
-    on the domain (for (0, 1): ½ and 1/√12); then `depth` hidden layers h ← φ(W h + b) and a
+    on the domain (for (0, 1): ½ and 1/√12), a periodic coordinate as its cosine and sine (see
+    `Embedding`); then `depth` hidden layers h ← φ(W h + b) and a
     linear output. Weights are drawn by Glorot & Bengio (AISTATS 2010), *normal*: variance
     2/(inputs + outputs) of the layer; biases are zero. This is the network of Wang, Teng &
     Perdikaris (SIAM J. Sci. Comput. 43, 2021).
@@ -35,26 +37,31 @@ class MLP(Architecture):
     activation
         φ, a function of JAX arrays that acts entry by entry, smooth enough for the derivatives
         of the equation: `jax.numpy.tanh`, `jax.numpy.sin`, `jax.nn.gelu`, ...
+    harmonics
+        Pairs of features for each periodic coordinate, as `Embedding` has them.
+
+    Raises
+    ------
+    ValueError
+        For sizes that are no positive whole numbers, or an activation that is no function.
     """
 
     width: int = 50
     depth: int = 5
     activation: Callable[[Array], Array] = jnp.tanh
+    harmonics: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("width", "depth"):
-            size = getattr(self, name)
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-                raise ValueError(f"MLP({name}={size!r}): must be a positive integer")
+        check_sizes(self, "width", "depth", "harmonics")
         if not callable(self.activation):
             raise ValueError(
                 f"MLP(activation={self.activation!r}): must be a function such as jnp.tanh"
             )
 
     def build(self, domain: Box, outputs: int, key: PRNGKeyArray, dtype: Any) -> Perceptron:
-        sizes = [domain.dimension, *[self.width] * self.depth, outputs]
+        embedding = Embedding.of(domain, harmonics=self.harmonics)
+        sizes = [embedding.size, *[self.width] * self.depth, outputs]
         keys = jax.random.split(key, len(sizes) - 1)
-        ends = list(zip(domain.lower, domain.upper, strict=True))
         return Perceptron(
             layers=tuple(
                 Dense(
@@ -64,8 +71,7 @@ class MLP(Architecture):
                 for k, n_in, n_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
             ),
             activation=self.activation,
-            center=tuple((low + high) / 2 for low, high in ends),
-            spread=tuple((high - low) / math.sqrt(12.0) for low, high in ends),
+            embedding=embedding,
         )
 
 
@@ -80,15 +86,14 @@ class Dense(eqx.Module):
 
 
 class Perceptron(eqx.Module):
-    """An `MLP` with its parameters."""
+    """An `MLP` or a `SIREN` with its parameters."""
 
     layers: tuple[Dense, ...]
     activation: Callable[[Array], Array] = eqx.field(static=True)
-    center: tuple[float, ...] = eqx.field(static=True)
-    spread: tuple[float, ...] = eqx.field(static=True)
+    embedding: Embedding
 
     def __call__(self, x: Float[Array, " d"]) -> Float[Array, " m"]:
-        h = (x - jnp.asarray(self.center, x.dtype)) / jnp.asarray(self.spread, x.dtype)
+        h = self.embedding(x)
         for layer in self.layers[:-1]:
             h = self.activation(layer(h))
         return self.layers[-1](h)

@@ -15,7 +15,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from poise import runs
-from poise.report.curves import error, losses, weights
+from poise.report.curves import losses, weights
+from poise.report.errors import error, error_time
 from poise.report.histograms import gradients
 from poise.report.maps import comparison, solution
 from poise.report.page import page
@@ -25,6 +26,7 @@ __all__ = [
     "NothingToDrawError",
     "comparison",
     "error",
+    "error_time",
     "gradients",
     "losses",
     "render",
@@ -80,5 +82,7 @@ def write(path: str | os.PathLike[str]) -> Path:
 
 def _figures(source: runs.Run | runs.Comparison) -> dict[str, Callable[[Any], Figure]]:
     """What is drawn, in the order of the page: the outcome first, then what led to it."""
-    first = {"solution": solution} if isinstance(source, runs.Run) else {"comparison": comparison}
-    return first | {"error": error, "losses": losses, "weights": weights, "gradients": gradients}
+    last = {"losses": losses, "weights": weights, "gradients": gradients}
+    if isinstance(source, runs.Run):
+        return {"solution": solution, "error": error} | last
+    return {"comparison": comparison, "error": error, "error_time": error_time} | last

@@ -79,6 +79,25 @@ def panels(source: Run | Comparison, need: str) -> dict[str, Run]:
     return {recipe: run for recipe, run in chosen.items() if run is not None}
 
 
+def ended_well(run: Run) -> bool:
+    """Whether the run came to an end of its own that left its result at hand."""
+    status = (part(run, "metrics") or {}).get("status")
+    return status in ("budget spent", "converged", "stalled")
+
+
+def same_optimizer(comparison: Comparison, one: str, other: str) -> bool:
+    """Whether steps of two recipes are of one kind, so that their times can be compared.
+
+    Taken for granted where the comparison does not tell.
+    """
+    settings = {str(s.get("name")): s for s in comparison.summary.get("settings") or []}
+    kinds = []
+    for recipe in (one, other):
+        optimizer = settings.get(recipe, {}).get("optimizer")
+        kinds.append(optimizer.get("kind") if isinstance(optimizer, dict) else optimizer)
+    return kinds[0] == kinds[1]
+
+
 def troubles(comparison: Comparison) -> list[str]:
     """One sentence for each run that is missing, unfinished or did not end well."""
     notes = []

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from poise.report import style
 from poise.report.choose import panels
+from poise.report.grid import Grid, grid, term_legend
 from poise.report.style import NothingToDrawError, styled
 from poise.runs import Comparison, Run
 
@@ -52,35 +53,25 @@ def gradients(source: Run | Comparison) -> Figure:
 
     single = isinstance(source, Run)
     columns = min(3, len(chosen)) if single else len(chosen)
-    rows = math.ceil(len(chosen) / columns) if single else len(shown)
-    figure = style.new_figure(0.7 + (1.55 if single else 1.45) * rows)
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    places = [(name, layer) for name in shown for layer in chosen]
+    frame = grid(len(places), columns, row=1.55 if single else 1.45, margin=0.7)
     edges = _edges(shown.values())
     colours: dict[str, str] = {}
-    for place, axes in enumerate(grid.flat):
-        row, column = divmod(place, columns)
-        if single and place >= len(chosen):
-            axes.set_visible(False)
-            continue
-        layer = chosen[place if single else column]
-        name = "" if single else list(shown)[row]
+    for place, (axes, (name, layer)) in enumerate(zip(frame.panels, places, strict=True)):
         for term, (values, colour) in shown[name].get(layer, {}).items():
             _histogram(axes, values, edges, colour)
             colours[term] = colour
-        if single or row == 0:
+        if single or place < columns:
             axes.set_title(f"layer {layer + 1}")
-        if column == 0:
+        if frame.leftmost(place):
             axes.set_ylabel("density per decade" if single else style.plain(name))
-        below = place + columns >= len(chosen) if single else row == rows - 1
-        axes.tick_params(labelbottom=below)
-        if below and single:
-            axes.set_xlabel("|λ ∇L|")
+    frame.label_below("|λ ∇L|" if single else "")
     if not single:
-        figure.supxlabel("|λ ∇L|", fontsize=8.5)
-        figure.supylabel("density per decade", fontsize=8.5)
-    _frame(grid, edges)
-    style.term_legend(figure, colours)
-    return figure
+        frame.figure.supxlabel("|λ ∇L|", fontsize=8.5)
+        frame.figure.supylabel("density per decade", fontsize=8.5)
+    _limits(frame, edges)
+    term_legend(frame.figure, colours)
+    return frame.figure
 
 
 def weighted(run: Run) -> dict[int, dict[str, tuple[np.ndarray, str]]]:
@@ -126,16 +117,16 @@ def _histogram(axes: Axes, values: np.ndarray, edges: np.ndarray, colour: str) -
     )  # fmt: skip
 
 
-def _frame(grid: np.ndarray, edges: np.ndarray) -> None:
-    first = grid.flat[0]
+def _limits(frame: Grid, edges: np.ndarray) -> None:
+    first = frame.panels[0]
     first.set_xscale("log")
     first.set_xlim(10.0 ** edges[0], 10.0 ** edges[-1])
     decades = int(edges[-1] - edges[0])
-    most = 3 if grid.shape[1] > 4 else 4
+    most = 3 if frame.columns > 4 else 4
     step = max(1, math.ceil(decades / most))
     first.set_xticks(10.0 ** np.arange(int(edges[-1]), int(edges[0]) - 1, -step))
     first.set_ylim(bottom=0)
-    for axes in grid.flat:
+    for place, axes in enumerate(frame.panels):
         axes.minorticks_off()
-        axes.tick_params(labelleft=axes in grid[:, 0])
+        axes.tick_params(labelleft=frame.leftmost(place))
         axes.grid(True, axis="x", which="major")

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from poise.report import style
 from poise.report.choose import panels, part
+from poise.report.grid import legend
 from poise.report.planes import Plane, cut
 from poise.report.style import NothingToDrawError, styled
 from poise.runs import Comparison, Run
 
 ERROR_MAP = "magma"
-DECADES = 3  # of the shared error scale: what is smaller is small beside the worst recipe
+DECADES = (3, 10)  # of the shared error scale, least and most
 MOST_COLUMNS = 3  # recipes beside each other; more go below each other
 
 
@@ -102,7 +102,7 @@ def comparison(source: Comparison) -> Figure:
     first = next(iter(cuts.values()))
     looks = style.recipe_styles(list(source.runs))
     if len(first[0].coordinates) == 1:
-        return _lines([(style.plain(name), looks[name], planes) for name, planes in cuts.items()])
+        return _lines([(name, looks[name], planes) for name, planes in cuts.items()])
 
     # A column a recipe, and the exact solution first; turned round where they would be too thin.
     exact = any(plane.exact is not None for plane in first)
@@ -137,10 +137,12 @@ def comparison(source: Comparison) -> Figure:
             _bar(figure, image, list(values), every, look)
         if plane.error is None:
             continue
-        peak = max(_top(other.error) for other in every)
-        scale: dict[str, Any] = {"norm": "log", "vmin": peak / 10**DECADES, "vmax": peak}
+        tops = [_top(other.error) for other in every]
+        peak, floors = max(tops), [max(tops) / 10**decades for decades in DECADES]
+        low = min(max(min(tops) / 10, floors[1]), floors[0])  # the best recipe shows its decade
+        scale: dict[str, Any] = {"norm": "log", "vmin": low, "vmax": peak}
         for axes, other in zip(errors[1:], every, strict=True):
-            floor = None if other.error is None else np.maximum(other.error, scale["vmin"])
+            floor = None if other.error is None else np.maximum(other.error, low)
             image = _map(axes, other, floor, f"|error{of}|", cmap=ERROR_MAP, **scale)
         assert image is not None  # the first recipe's error is known, so one was drawn
         bar = figure.colorbar(image, ax=list(errors), extend="min", **_bar_shape(list(errors)))
@@ -192,12 +194,8 @@ def _lines(curves: list[tuple[str, dict[str, Any], list[Plane]]]) -> Figure:
                 style.log_scale(lower)
         grid[-1, column].set_xlabel(style.plain(plane.coordinates[0]))
         grid[-1, column].margins(x=0.01)
-    handles = [Line2D([], [], linewidth=2, **look) for _, look, _ in curves]
-    labels = [label for label, _, _ in curves]
-    if rows == 2:
-        handles.insert(0, Line2D([], [], color="#c3c8d0", linewidth=4))
-        labels.insert(0, "exact")
-    style.legend_above(figure, handles, labels)
+    looks = {"exact": {"color": "#c3c8d0", "linewidth": 4}} if rows == 2 else {}
+    legend(figure, looks | {name: look for name, look, _ in curves})
     return figure
 
 

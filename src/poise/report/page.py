@@ -18,6 +18,7 @@ HEADINGS = {
     "solution": "Solution",
     "comparison": "Solutions",
     "error": "Error",
+    "error_time": "Error against seconds",
     "losses": "Losses",
     "weights": "Loss weights",
     "gradients": "Gradients",
@@ -68,19 +69,28 @@ def _kicker(source: Run | Comparison, config: dict[str, Any]) -> str:
         recipes = len(summary.get("recipes", source.runs))
         facts = [f"{recipes} recipes", f"{seeds} seed{'s' * (seeds != 1)}"]
         if summary.get("steps") is not None:
-            facts.append(f"{words.count(summary['steps'])} steps")
+            facts.append(_steps(summary))
         return "poise comparison · " + " · ".join(facts)
     recipe = (config.get("recipe") or {}).get("name", "")
     return f"poise run · {recipe} · seed {config.get('seed', '?')}"
 
 
+def _steps(summary: dict[str, Any]) -> str:
+    """The number of steps, or its range over the recipes."""
+    each = [s["steps"] for s in summary.get("settings") or [] if s.get("steps") is not None]
+    low, high = min(each, default=summary["steps"]), max(each, default=summary["steps"])
+    return f"{words.count(low)} to " * (low < high) + words.counted(high, "step")
+
+
 def _domain(problem: dict[str, Any]) -> str:
-    """Where the problem lives: t ∈ [0, 1], x ∈ [0, 1]."""
+    """Where the problem lives: t ∈ [0, 1], x ∈ [-1, 1), periodic."""
     parts = []
+    periodic = problem.get("periodic") or ()
     for name, ends in (problem.get("coordinates") or {}).items():
         try:
             low, high = ends
-            parts.append(f"{name} ∈ [{float(low):g}, {float(high):g}]")
+            closing = "), periodic" if name in periodic else "]"
+            parts.append(f"{name} ∈ [{float(low):g}, {float(high):g}{closing}")
         except (TypeError, ValueError):  # a shape that is not an interval
             parts.append(str(name))
     return ", ".join(parts)

@@ -12,8 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 WIDTH = 7.0  # inches: the text width of a two-column journal page
 INK, MUTED, FAINT = "#1f2328", "#6b7280", "#d9dde3"
@@ -137,9 +136,9 @@ def plain(text: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
-def short(value: float) -> str:
-    """Three digits: 9.10e-3."""
-    mantissa, exponent = f"{value:.2e}".split("e")
+def short(value: float, digits: int = 3) -> str:
+    """Three digits, or as many as wanted: 9.10e-3."""
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return f"{mantissa}e{int(exponent)}"
 
 
@@ -158,32 +157,42 @@ def log_scale(axes: Axes) -> None:
         low, high = middle / np.sqrt(10), middle * np.sqrt(10)
         axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(LogLocator(numticks=7))
+    if high / low > 1e5:  # marks between decades would run together
+        axes.yaxis.set_minor_locator(LogLocator(numticks=99))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(True, axis="y", which="major")
 
 
-def steps_axis(axes: Axes, label: bool = True) -> None:
+def steps_axis(axes: Axes, log: bool = False) -> None:
     """Training steps, with thousands marked."""
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, steps=[1, 2, 4, 5, 10]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    _numbers_axis(axes, log, MaxNLocator(nbins=5, integer=True, steps=[1, 2, 4, 5, 10]))
+
+
+def seconds_axis(axes: Axes, log: bool = False) -> None:
+    """Wall-clock time, with thousands marked."""
+    _numbers_axis(axes, log, MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+
+
+def _numbers_axis(axes: Axes, log: bool, linear: MaxNLocator) -> None:
+    """An x axis of plain numbers."""
     axes.margins(x=0.01)
-    if label:
-        axes.set_xlabel("steps")
-
-
-def legend_above(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """One legend for all panels, in rows above them."""
-    per_row = max(1, min(len(labels), 90 // (max(map(len, labels)) + 8)))
-    figure.legend(handles, labels, loc="outside upper center", ncols=per_row)
-
-
-def term_legend(figure: Figure, colours: dict[str, str]) -> None:
-    """The legend of the loss terms."""
-    handles = [Line2D([], [], color=colour, linewidth=2) for colour in colours.values()]
-    legend_above(figure, handles, [plain(term) for term in colours])
+    if log:
+        axes.set_xscale("log", nonpositive="mask")
+        low, high = axes.get_xlim()
+        wide = high > 300 * low
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5), numticks=9))
+        axes.xaxis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=99))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.xaxis.set_major_locator(linear)
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda x, _: f"{x:,.0f}" if float(x).is_integer() else f"{x:g}")
+    )
 
 
 def say_empty(axes: Axes, words: str) -> None:
     """Words in place of a plot."""
     axes.text(
-        0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=MUTED
+        0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", color=MUTED,
+        bbox={"facecolor": "white", "edgecolor": "none"},
     )  # fmt: skip

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 from poise.report import style
-from poise.report.choose import part, representative
-from poise.report.words import count, duration
+from poise.report.choose import part, representative, same_optimizer
+from poise.report.words import count, duration, share
 from poise.runs import Comparison, Run
 
 NONE = "–"
@@ -28,6 +28,10 @@ def _of_run(run: Run) -> str:
         of = f" of {field}" if len(last) > 1 else ""
         rows.append((f"relative L2 error{of}, last step", number(last[field])))
         rows.append((f"relative L2 error{of}, chosen parameters", number(best.get(field))))
+    estimate = metrics.get("estimate") or {}
+    for field, value in estimate.items():
+        of = f" of {field}" if len(estimate) > 1 else ""
+        rows.append((f"estimated error{of}, from an independent solve", number(value)))
     for name, value in (metrics.get("coefficients") or {}).items():
         rows.append((f"coefficient {name}, chosen parameters", number(value, "", ".6g")))
     if metrics.get("best_step") is not None:
@@ -65,28 +69,45 @@ def _terms(run: Run, metrics: dict[str, Any]) -> str:
 
 def _of_comparison(comparison: Comparison) -> str:
     looks = style.recipe_styles(list(comparison.runs))
+    table = comparison.summary.get("table", [])
+    ranges = {name: head for name, head in _RANGES.items() if name != "estimate"}
+    if any(row.get("estimate") for row in table):
+        ranges = _RANGES
+    base = next((row for row in table if row.get("reduction_percent") is None), {})
+    percent = "\N{NO-BREAK SPACE}%"
     body = ""
-    for row in comparison.summary.get("table", []):
+    for row in table:
         recipe = str(row.get("recipe", ""))
         colour = looks.get(recipe, {}).get("color", style.MUTED)
+        alike = same_optimizer(comparison, recipe, str(base.get("recipe", recipe)))
         body += f"<tr><th scope='row'><span class='dot' style='background:{colour}'></span>"
         body += f"{escape(recipe)}</th>"
-        body += "".join(f"<td>{_range(row.get(name))}</td>" for name in _RANGES)
-        body += f"<td>{number(row.get('reduction_percent'), ' %', '.1f')}</td>"
-        body += f"<td>{number(row.get('overhead_percent'), ' %', '+.1f')}</td>"
+        body += "".join(f"<td>{_range(row.get(name))}</td>" for name in ranges)
+        less = _data(row.get("reduction_percent"), lambda x: share(x).replace("-", "−") + percent)
+        body += f"<td>{less}</td>"
+        extra = row.get("overhead_percent") if alike else None
+        body += f"<td>{number(extra, percent, '+.1f')}</td>"
         body += f"<td>{row.get('completed', NONE)} of {row.get('runs', NONE)}</td></tr>"
     head = _head(
-        "recipe", "relative L2 error, chosen", "at the last step", "training time (s)",
-        "steps per second", "error reduction", "extra time", "runs completed",
-    )  # fmt: skip
+        "recipe", *ranges.values(), "error reduction", "extra time a step", "runs completed"
+    )
     return _table(head, body)
 
 
-_RANGES = ("best_relative_l2", "relative_l2", "train_seconds", "steps_per_second")
+_RANGES = {
+    "best_relative_l2": "relative L2 error, chosen",
+    "relative_l2": "at the last step",
+    "estimate": "estimated error",
+    "train_seconds": "training time (s)",
+    "steps_per_second": "steps per second",
+}
 
 
 def configuration(source: Run | Comparison) -> str:
-    """Every setting of the recipe; of several recipes, side by side with differences marked."""
+    """Every setting of the recipe; of several recipes, side by side with differences marked.
+
+    Before them, in words, the choices that an automatic recipe made for this problem.
+    """
     if isinstance(source, Run):
         shown = {"": source}
     else:
@@ -101,7 +122,18 @@ def configuration(source: Run | Comparison) -> str:
         body += f"<tr{kind}><th scope='row'>{escape(key)}</th>"
         body += "".join(f"<td>{escape(value)}</td>" for value in values) + "</tr>"
     head = _head("setting", *shown) if isinstance(source, Comparison) else ""
-    return _table(head, body, "pairs" if not head else "")
+    choices = "".join(_choices(name, run.config.get("choices")) for name, run in shown.items())
+    return choices + _table(head, body, "pairs" if not head else "")
+
+
+def _choices(recipe: str, choices: Any) -> str:
+    """What was chosen for the problem, a line each."""
+    lines = [choices] if isinstance(choices, str) else choices or []
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(str(line))}</li>" for line in lines)
+    lead = f"“{escape(recipe)}” chose" if recipe else "Chosen"
+    return f"<p class='lead'>{lead} for this problem:</p><ul class='choices'>{items}</ul>"
 
 
 def surroundings(config: dict[str, Any]) -> str:
@@ -123,8 +155,9 @@ def number(value: Any, unit: str = "", form: str = "") -> str:
         return NONE
     if form:
         return _data(value, lambda x: f"{x:{form}}{unit}".replace("-", "−"))
-    small = abs(value) < 1 or abs(value) >= 1e5
-    return _data(value, lambda x: (style.short(x) if small and x else f"{x:.3g}") + unit)
+    if value and (abs(value) < 1 or abs(value) >= 1e5):
+        return _data(value, lambda x: style.short(x) + unit)
+    return _data(value, lambda x: f"{x:.3g}{unit}" if abs(x) < 999.5 else f"{x:,.0f}{unit}")
 
 
 def _data(value: Any, words: Any) -> str:
@@ -133,9 +166,9 @@ def _data(value: Any, words: Any) -> str:
     return f"<data value='{value!r}'>{escape(words(value))}</data>"
 
 
-def _range(entry: dict[str, Any] | None) -> str:
+def _range(entry: dict[str, Any] | float | None) -> str:
     """A median, and under it the range over seeds."""
-    entry = entry or {}
+    entry = entry if isinstance(entry, dict) else {"median": entry}
     middle, low, high = (entry.get(name) for name in ("median", "min", "max"))
     if low is None or high is None or low == high:
         return number(middle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from poise.report.choose import part
+from poise.report.choose import part, same_optimizer
 from poise.report.style import short
 from poise.runs import Comparison, Run
 
@@ -21,6 +21,11 @@ CAPTIONS = {
     "error": (
         "Relative L2 error (and below it the criterion on held-out points, which needs no exact "
         "solution) against steps. Look at where the curves part, and whether they still fall."
+    ),
+    "error_time": (
+        "Relative L2 error against wall-clock time, compiling included: the fair measure where a "
+        "step of one recipe is not a step of another. Look at which recipe is lowest at the time "
+        "you can spend. A dot marks where a recipe ended; from there its result stays at hand."
     ),
     "losses": (
         "Loss of each term before weighting. Look for a term that stops falling while the others "
@@ -44,10 +49,10 @@ def caption(name: str, source: Run | Comparison) -> str:
     """One or two sentences that tell what to look at in a figure."""
     words = CAPTIONS[name]
     if isinstance(source, Comparison):
-        words += {"error": SPREAD, "comparison": ""}.get(name, SIDE_BY_SIDE)
-    elif name == "error" and not known(part(source, "metrics") or {}, "relative_l2"):
+        words += {"error": SPREAD, "error_time": SPREAD, "comparison": ""}.get(name, SIDE_BY_SIDE)
+    elif name == "error" and not any(key.startswith("error.") for key in source.history):
         words = "Criterion on held-out points against steps. Look at whether it still falls."
-    elif name == "solution" and not known(part(source, "metrics") or {}, "relative_l2"):
+    elif name == "solution" and not any(f"{f}_exact" in source.solution for f in source.fields):
         words = "Prediction. There is no exact solution to compare it with."
     return words
 
@@ -67,34 +72,52 @@ def _of_run(run: Run) -> str:
     metrics = part(run, "metrics")
     if metrics is None:
         return "The run has not finished: what follows is what it recorded so far."
-    status, message = metrics.get("status"), (metrics.get("message") or "").strip()
-    errors, best = known(metrics, "relative_l2"), known(metrics, "best_relative_l2")
-    steps = count(metrics.get("steps"))
+    status = metrics.get("status")
+    message = (metrics.get("message") or "").strip().rstrip(".")
+    steps, seconds = counted(metrics.get("steps"), "step"), metrics.get("train_seconds")
     if status == "diverged":
-        lead = f"The run diverged after {steps} steps" + f": {message}" * bool(message)
-        lead = lead.rstrip(".") + "."
+        best = known(metrics, "best_relative_l2")
+        words = f"The run diverged after {steps}" + f": {message}" * bool(message) + "."
         if best:
-            lead += f" Before that, the relative L2 error had reached {_listed(best)}."
-        return lead
-    lead = "Interrupted: after" if status == "interrupted" else "After"
-    if errors:
-        words = f"{lead} {steps} steps the relative L2 error is {_listed(errors)}"
-        if best and any(best[f] < 0.95 * errors[f] for f in best if f in errors):
-            at = metrics.get("best_step")
-            words += f"; the chosen parameters have {_listed(best)}"
-            words += f", from step {count(at)}" if at is not None and len(best) == 1 else ""
-        words += "."
+            words += f" Before that, the relative L2 error had reached {_listed(best)}."
+        return words
+    score = _score(run, metrics)
+    if status in ("converged", "stalled"):
+        spent = f", {duration(seconds)}" if seconds is not None else ""
+        words = f"{status.capitalize()} after {steps}{spent}" + f": {message}" * bool(message)
+        return f"{words}. {score[:1].upper()}{score[1:]}".strip()
+    lead = f"Interrupted: after {steps}" if status == "interrupted" else f"After {steps}"
+    if known(metrics, "relative_l2"):
+        words = f"{lead} {score}"
     else:
-        words = f"{lead} {steps} steps the run ended ({status or 'no status'})."
+        words = f"{lead} the run ended ({status or 'no status'}). {score[:1].upper()}{score[1:]}"
+    if seconds is not None:
+        words = f"{words.strip()} Training took {duration(seconds)}."
+    return words
+
+
+def _score(run: Run, metrics: dict[str, Any]) -> str:
+    """How good the result is, by the best measure there is; empty if there is none."""
+    errors, best = known(metrics, "relative_l2"), known(metrics, "best_relative_l2")
+    estimate = known(metrics, "estimate")
+    parts = []
+    if errors:
+        parts.append(f"the relative L2 error is {_listed(errors)}")
+        if any(best[f] < 0.95 * errors[f] for f in best if f in errors):
+            at = metrics.get("best_step")
+            since = f", from step {count(at)}" if at is not None and len(best) == 1 else ""
+            parts.append(f"the chosen parameters have {_listed(best)}{since}")
+    if estimate:
+        parts.append(
+            f"estimated error {_listed(estimate, 1)}, from the difference to an independent solve"
+        )
+    if not parts:
         history = part(run, "history") or {}
         held = [x for x in history.get("held_out", ()) if math.isfinite(x)]
         if held:
-            words += f" The held-out criterion went from {short(held[0])} to {short(held[-1])};"
-            words += " there is no exact solution to score the run with."
-    seconds = metrics.get("train_seconds")
-    if seconds is not None:
-        words += f" Training took {duration(seconds)}."
-    return words
+            parts.append(f"the held-out criterion went from {short(held[0])} to {short(held[-1])}")
+            parts.append("there is no exact solution to score the run with")
+    return "; ".join(parts) + "." * bool(parts)
 
 
 def _of_comparison(comparison: Comparison) -> str:
@@ -103,6 +126,17 @@ def _of_comparison(comparison: Comparison) -> str:
     over = f"median of {seeds} seeds" if seeds > 1 else "one seed"
     if not comparison.summary.get("table"):
         return "No run of the comparison has finished."
+    estimated = {
+        str(row["recipe"]): x
+        for row in comparison.summary["table"]
+        if (x := median(row, "estimate")) is not None
+    }
+    if not rows and estimated:
+        listed = ", ".join(f"{short(x, 1)} (“{recipe}”)" for recipe, x in estimated.items())
+        return (
+            "There is no exact solution to compare with. Estimated error, from the difference to "
+            f"an independent solve: {listed}; {over}."
+        )
     if not rows:
         return (
             "No recipe has an error to compare: there is no exact solution, or no run ended well."
@@ -121,12 +155,17 @@ def _of_comparison(comparison: Comparison) -> str:
         percent = 100 * (1 - (median(best) or 0.0) / start)
     words = (
         f"“{best['recipe']}” lowers the relative L2 error of “{base['recipe']}” from "
-        f"{short(start)} to {error}: {percent:.1f} % less ({over})."
+        f"{short(start)} to {error}: {share(percent)} % less ({over})."
     )
     for row in (base, best):
         completed, of = row.get("completed"), row.get("runs")
         if completed is not None and of is not None and completed < of:
             words += f" Only {completed} of {of} runs of “{row['recipe']}” completed."
+    if not same_optimizer(comparison, base["recipe"], best["recipe"]):
+        times = [median(row, "train_seconds") for row in (best, base)]
+        if times[0] is not None and times[1] is not None:
+            words += f" Training took {duration(times[0])}, against {duration(times[1])}."
+        return words
     overhead = best.get("overhead_percent")
     if overhead is not None:
         words += (
@@ -139,19 +178,32 @@ def _of_comparison(comparison: Comparison) -> str:
 
 def median(row: dict[str, Any], name: str = "best_relative_l2") -> float | None:
     """The median of one figure in a row of a comparison's table."""
-    value = (row.get(name) or {}).get("median")
+    entry = row.get(name)
+    value = entry.get("median") if isinstance(entry, dict) else entry
     return value if value is not None and math.isfinite(value) else None
 
 
-def _listed(errors: dict[str, float]) -> str:
+def _listed(errors: dict[str, float], digits: int = 3) -> str:
     if len(errors) == 1:
-        return short(next(iter(errors.values())))
-    return ", ".join(f"{short(x)} ({field})" for field, x in errors.items())
+        return short(next(iter(errors.values())), digits)
+    return ", ".join(f"{short(x, digits)} ({field})" for field, x in errors.items())
+
+
+def share(percent: float) -> str:
+    """A percentage with as many digits as tell it from 100: 95.0, 99.9998."""
+    rest = 100 - percent
+    digits = -math.floor(math.log10(rest)) if rest > 0 else 1
+    return f"{percent:.{min(max(digits, 1), 12)}f}"
 
 
 def count(value: float | None) -> str:
     """A whole number with thousands marked."""
     return "–" if value is None else f"{value:,.0f}"
+
+
+def counted(value: float | None, noun: str) -> str:
+    """How many of something: 1 step, 40,001 steps."""
+    return f"{count(value)} {noun}{'s' * (value != 1)}"
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from poise.losses import Objective
 from poise.training.checkpoint import ANY_LENGTH, Checkpoints
 from poise.training.evaluate import Evaluation
 from poise.training.history import History
@@ -223,12 +222,11 @@ def explain(step: Step, state: TrainState) -> str:
     state
         The last state with finite numbers: its next step is the one that failed.
     """
-    objective: Objective = step.objective
     number = int(state.step) + 1
     kept = f"the parameters of step {number - 1}, all finite, are kept"
     advice = "a smaller learning rate often helps, or float64"
     losses, gradients = jax.jit(step.signals)(state)
-    points = objective.sample(jax.random.fold_in(state.key, state.step))
+    points = step.points(state)
     for term, loss in losses.items():
         if not np.isfinite(loss):
             where = _first_bad_point(step, state, term, points[term])

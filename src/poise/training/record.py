@@ -16,7 +16,7 @@ import numpy as np
 
 from poise import runs
 from poise.problem import Problem
-from poise.training.recipe import Recipe, describe
+from poise.training.recipe import Recipe, describe, rebuild
 
 try:
     import resource
@@ -53,6 +53,7 @@ def configuration(
                     problem.coordinates, problem.domain.lower, problem.domain.upper, strict=True
                 )
             },
+            "periodic": list(problem.domain.periodic),
             "time": problem.time,
             "fields": list(problem.fields),
             "terms": list(problem.terms),
@@ -175,7 +176,7 @@ def write_again(folder: Path, config: Mapping[str, Any]) -> None:
     """
     former = runs.Run(folder).config
     for room, free in (("problem", _ORIGIN), ("recipe", {"steps", "name"})):
-        old, new = former[room], runs.plain(config[room])
+        old, new = _completed(room, former[room]), runs.plain(config[room])
         _refuse_change(folder, old, {n: part for n, part in new.items() if n not in free})
     _refuse_change(folder, former, {"seed": config["seed"]})
     if former["recipe"]["steps"] != config["recipe"]["steps"]:
@@ -184,6 +185,19 @@ def write_again(folder: Path, config: Mapping[str, Any]) -> None:
 
 _ORIGIN = {"source", "path", "sha256", "title", "reference", "equation"}
 """What config.json says of a problem that its numbers do not depend on."""
+
+
+def _completed(room: str, old: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an earlier version wrote down, with the defaults of settings that it did not have."""
+    if room == "problem":
+        return {"periodic": [], **old}
+    complete = {}
+    for name, part in old.items():
+        try:
+            complete[name] = runs.plain(describe(rebuild(part)))
+        except (KeyError, TypeError, ValueError):  # made in Python
+            complete[name] = part
+    return complete
 
 
 def _refuse_change(folder: Path, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from poise import runs
@@ -235,3 +236,30 @@ def _check_network(network: Any, problem: Problem, dtype: Any) -> None:
             f"the network maps a point of shape ({inputs},) to shape {shape}; it must give "
             f"({outputs},), one number for each of the fields {', '.join(problem.fields)}"
         )
+    for name in problem.domain.periodic:
+        _check_period(network, problem, name, dtype)
+
+
+def _check_period(network: Any, problem: Problem, name: str, dtype: Any) -> None:
+    """Whether a network, with its slope, is the same at both ends of a periodic coordinate."""
+    domain, axis = problem.domain, problem.coordinates.index(name)
+    ends = np.array([domain.lower, domain.upper])
+    unit = np.random.default_rng(0).random((4, domain.dimension))
+    below = ends[0] + (ends[1] - ends[0]) * unit
+    below[:, axis], above = ends[0, axis], below.copy()
+    above[:, axis] = ends[1, axis]
+    with jax.enable_x64(True):  # in float32 the rounding of a period could pass for a gap
+        wide = _adopt(network, jnp.float64)
+        along = jnp.eye(domain.dimension)[axis]
+        both = jax.vmap(lambda x: jax.jvp(wide, (x,), (along,)))
+        sides = [[np.asarray(part) for part in both(jnp.asarray(x))] for x in (below, above)]
+    for what, *found in zip(("value", "slope"), *sides, strict=True):
+        gap = np.abs(found[0] - found[1]).max()
+        if gap > np.sqrt(np.finfo(dtype).eps) * np.abs(found).max():
+            low, high = domain.ends(name)
+            raise ValueError(
+                f"{name} is periodic, but the network's {what} differs by {gap:.3g} between "
+                f"{name}={low:g} and {name}={high:g}: let it work on the features "
+                "poise.networks.Embedding.of(problem.domain)(x) in place of the point x, or "
+                f"give {name!r} an interval and a poise.periodic_sides({name!r}) term"
+            )

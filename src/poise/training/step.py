@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, PRNGKeyArray
 
-from poise.losses import Model, Objective
-from poise.optimizers import Optimizer, View, weighted_sum
+from poise.least_squares import Rows
+from poise.losses import Model, Objective, Points
+from poise.optimizers import GaussNewton, Optimizer, View, weighted_sum
 from poise.weighting import Signals, Weighting, Weights
 
 
@@ -29,6 +30,8 @@ class TrainState(NamedTuple):
         All trained numbers, as one vector.
     optimizer, weights, weighting
         State of the optimizer, λₖ, and state of the weighting.
+    points
+        Points of the terms that draw them where the residual is large; no entry for others.
     """
 
     step: Array
@@ -37,6 +40,7 @@ class TrainState(NamedTuple):
     optimizer: Any
     weights: Weights
     weighting: Any
+    points: Points
 
 
 class Progress(NamedTuple):
@@ -50,11 +54,14 @@ class Progress(NamedTuple):
         Σ λₖ Lₖ there.
     finite
         False if a step met a number that is not finite; the state is then the one before it.
+    idle
+        Steps since parameters last changed: an optimizer that accepts no step leaves them.
     """
 
     losses: dict[str, Array]
     loss: Array
     finite: Array
+    idle: Array
 
 
 class Step:
@@ -68,6 +75,12 @@ class Step:
         How λₖ and the parameters change.
     model
         Gives the parts of the network that are not trained.
+
+    Raises
+    ------
+    ValueError
+        If the optimizer needs points that stay and they are drawn afresh at every step, or if it
+        cannot hold what it needs for so many residuals and parameters.
     """
 
     def __init__(
@@ -78,6 +91,14 @@ class Step:
         self.optimizer = optimizer
         tree, self.static = eqx.partition(model, eqx.is_inexact_array)
         self.start, self._unravel = ravel_pytree(tree)
+        self.rows = Rows(objective, self.model)
+        self._batch, self._whole = 256, False
+        if optimizer.needs:
+            self._check_points()
+        if isinstance(optimizer, GaussNewton):
+            sizes = self.rows.size, self.start.size, self.start.dtype.itemsize
+            self._whole = optimizer.solver_for(*sizes).holds_jacobian
+            self._batch = optimizer.batch(*sizes[1:])
 
     def init(self, key: PRNGKeyArray) -> TrainState:
         """The state before the first step."""
@@ -89,34 +110,57 @@ class Step:
             optimizer=self.optimizer.init(self._layout(self.start)),
             weights=weights,
             weighting=weighting,
+            points=self.objective.kept_points(),
         )
 
     def model(self, params: Any) -> Model:
         """The whole model for a vector of parameters."""
         return eqx.combine(self._unravel(params), self.static)
 
+    def points(self, state: TrainState) -> Points:
+        """The points of the state's next step."""
+        return self._points(state)[0]
+
     def signals(self, state: TrainState) -> tuple[dict[str, Array], dict[str, Model]]:
         """Loss and gradient of every term at the points of the state's next step."""
-        points = self.objective.sample(jax.random.fold_in(state.key, state.step))
-        return self.objective.losses_and_gradients(self.model(state.params), points)
+        return self.objective.losses_and_gradients(self.model(state.params), self.points(state))
 
     def __call__(self, state: TrainState) -> tuple[TrainState, Progress]:
         """Take one step. Pure; jit- and scan-safe.
 
-        New weights serve the step that computed them: the gradients are at hand unweighted, and
-        are added up with whatever λₖ now holds.
+        New weights serve the step that computed them: gradients and Jacobian are at hand
+        unweighted, and are combined with whatever λₖ now holds. Progress is judged at these
+        weights.
         """
-        losses, gradients = self.signals(state)
-        weights, weighting = self._reweight(state, losses, gradients)
-        total = weighted_sum(weights, gradients)
-        gradient = ravel_pytree(total)[0] if self.optimizer.flat else total
+        params = state.params
+        points, redrawn = self._points(state)
+        least_squares = "jacobian" in self.optimizer.needs
+        gradients: dict[str, Model] = {}
+        jacobian, rows = None, None
+        if self._whole:
+            jacobian, rows = self.rows.jacobian(params, points, self._batch)
+        elif self.optimizer.needs:
+            rows = self.rows(params, points)
+        if rows is not None and least_squares and "gradients" not in self.weighting.needs:
+            losses = self.rows.losses(rows)
+        else:
+            losses, gradients = self.objective.losses_and_gradients(self.model(params), points)
+        weights, weighting = self._reweight(state, points, losses, gradients, jacobian)
+        gradient = None
+        if not least_squares:
+            total = weighted_sum(weights, gradients)
+            gradient = ravel_pytree(total)[0] if self.optimizer.flat else total
         view = View(losses, gradients, weights, gradient)
-        before = self._layout(state.params)
+        if self.optimizer.needs:
+            view = self._with_rows(view, state, points, redrawn, rows, jacobian)
+        before = self._layout(params)
         after, optimizer, _ = self.optimizer.step(before, state.optimizer, view)
-        params = after if self.optimizer.flat else ravel_pytree(after)[0]
-        finite = jnp.isfinite(view.loss) & jnp.all(jnp.isfinite(params))
-        state = TrainState(state.step + 1, state.key, params, optimizer, weights, weighting)
-        return state, Progress(losses, view.loss, finite)
+        new = after if self.optimizer.flat else ravel_pytree(after)[0]
+        finite = jnp.isfinite(view.loss) & jnp.all(jnp.isfinite(new))
+        idle = jnp.where(jnp.any(new != params), 0, 1)
+        kept = {term: points[term] for term in state.points}
+        state = TrainState(state.step + 1, state.key, new, optimizer, weights, weighting, kept)
+        return state, Progress(losses, view.loss, finite, idle)
 
     def advance(self, state: TrainState, steps: Array) -> tuple[TrainState, Progress]:
         """Take many steps, in one compiled loop that ends early at a number not finite."""
@@ -128,32 +172,106 @@ class Step:
         def body(
             carry: tuple[TrainState, Progress, Array],
         ) -> tuple[TrainState, Progress, Array]:
-            state, _, left = carry
+            state, former, left = carry
             after, progress = self(state)
+            idle = jnp.where(progress.idle > 0, former.idle + 1, 0)
+            progress = progress._replace(idle=idle)
             kept = jax.tree.map(lambda new, old: jnp.where(progress.finite, new, old), after, state)
             return kept, progress, left - 1
 
         zero = jnp.zeros((), self.objective.dtype)
-        nothing = Progress(dict.fromkeys(self.objective.terms, zero), zero, jnp.array(True))
+        losses = dict.fromkeys(self.objective.terms, zero)
+        nothing = Progress(losses, zero, jnp.array(True), jnp.zeros((), jnp.int32))
         state, progress, _ = jax.lax.while_loop(going, body, (state, nothing, steps))
         return state, progress
+
+    def _points(self, state: TrainState) -> tuple[Points, Array]:
+        """Points of the next step, and whether any differ from those of the step before."""
+        key = jax.random.fold_in(state.key, state.step)
+        redrawn = jnp.asarray(False)
+        kept = dict(state.points)
+        for term in kept:
+            # The first points stay for a while: an untrained network's residual means little.
+            due = (state.step > 0) & (state.step % self.objective.samplers[term].every == 0)
+            redrawn = redrawn | due
+            kept[term] = jax.lax.cond(
+                due,
+                lambda term=term: self.objective.refine(
+                    term, self.model(state.params), state.points[term], key
+                ),
+                lambda term=term: state.points[term],
+            )
+        return {**self.objective.sample(key), **kept}, redrawn
+
+    def _with_rows(
+        self,
+        view: View,
+        state: TrainState,
+        points: Points,
+        redrawn: Array,
+        rows: Any,
+        jacobian: Array | None,
+    ) -> View:
+        """A view that offers the residual vector and its Jacobian, weighted."""
+        scale = self.rows.scale(view.weights)
+        same = [jnp.all(view.weights[term] == state.weights[term]) for term in view.weights]
+
+        def gram() -> Array:
+            return self.rows.gram(state.params, points, view.weights, self._batch)[0]
+
+        return view._replace(
+            changed=redrawn | ~jnp.all(jnp.stack(same)),
+            rows=lambda params: scale * self.rows(params, points),
+            residual=scale * rows,
+            jacobian=None if jacobian is None else scale[:, None] * jacobian,
+            gram=gram,
+        )
+
+    def _check_points(self) -> None:
+        rule = type(self.optimizer).__name__
+        for term, sampler in self.objective.samplers.items():
+            if sampler.fresh:
+                raise ValueError(
+                    f"{rule} compares the loss at several parameters, so its points must stay: "
+                    f"those of the term {term!r} are drawn anew at every step, {sampler!r}; give "
+                    f"points=poise.points.Sobol({max(sampler.count, 512)}, fresh=False) or "
+                    "poise.points.Adaptive(...)"
+                )
 
     def _layout(self, params: Any) -> Any:
         """The parameters as the optimizer wants them."""
         return params if self.optimizer.flat else self._unravel(params)
 
     def _reweight(
-        self, state: TrainState, losses: dict[str, Array], gradients: dict[str, Model]
+        self,
+        state: TrainState,
+        points: Points,
+        losses: dict[str, Array],
+        gradients: dict[str, Model],
+        jacobian: Array | None,
     ) -> tuple[Weights, Any]:
         rule = self.weighting
         if not rule.interval:
             return state.weights, state.weighting
-        signals = Signals(
-            losses if "losses" in rule.needs else None,
-            gradients if "gradients" in rule.needs else None,
-        )
+
+        def update() -> tuple[Weights, Any]:
+            traces = None
+            if "traces" in rule.needs:
+                norms = (
+                    self.rows.squared_norms(state.params, points, self._batch)
+                    if jacobian is None
+                    else jnp.sum(jacobian**2, axis=1)
+                )
+                traces = self.rows.by_term(norms)
+            signals = Signals(
+                losses if "losses" in rule.needs else None,
+                gradients if "gradients" in rule.needs else None,
+                traces,
+            )
+            return rule.update(state.weighting, signals)[:2]
+
         return jax.lax.cond(
             state.step % rule.interval == 0,
-            lambda: rule.update(state.weighting, signals)[:2],
+            update,
             lambda: (state.weights, state.weighting),
         )

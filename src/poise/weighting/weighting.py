@@ -30,10 +30,15 @@ class Signals(NamedTuple):
     gradients
         ∇Lₖ of each term, unweighted: a pytree of arrays, weight matrices of shape
         (outputs, inputs) and biases of shape (outputs,).
+    traces
+        tr Kₖ / Nₖ of each term: the mean squared norm of the gradients of its residuals, one at
+        each point, added over the term's parts as its loss is. Kₖ is the term's block of the
+        neural tangent kernel.
     """
 
     losses: Mapping[str, Array] | None = None
     gradients: Mapping[str, Any] | None = None
+    traces: Mapping[str, Array] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from poise.problem import Problem
-from poise.zoo import klein_gordon
+from poise.zoo import (
+    advection,
+    allen_cahn,
+    burgers,
+    heat,
+    helmholtz,
+    kdv,
+    klein_gordon,
+    poisson,
+    wave,
+)
 
 
 @dataclass(frozen=True)
@@ -29,14 +39,22 @@ class Entry:
     build: Callable[[], Problem]
 
 
-_ENTRIES = {
-    "klein-gordon": Entry(
-        "klein-gordon",
-        klein_gordon.TITLE,
-        klein_gordon.REFERENCE,
-        klein_gordon.klein_gordon,
-    ),
-}
+def _entries(*rows: tuple[str, str, str, Callable[[], Problem]]) -> dict[str, Entry]:
+    return {row[0]: Entry(*row) for row in rows}
+
+
+_ENTRIES = _entries(
+    ("advection", advection.TITLE, advection.REFERENCE, advection.advection),
+    ("allen-cahn", allen_cahn.TITLE, allen_cahn.REFERENCE, allen_cahn.allen_cahn),
+    ("burgers", burgers.TITLE, burgers.REFERENCE, burgers.burgers),
+    ("heat", heat.TITLE, heat.REFERENCE, heat.heat),
+    ("helmholtz", helmholtz.TITLE, helmholtz.REFERENCE, helmholtz.helmholtz),
+    ("kdv", kdv.TITLE, kdv.REFERENCE, kdv.kdv),
+    ("klein-gordon", klein_gordon.TITLE, klein_gordon.REFERENCE, klein_gordon.klein_gordon),
+    ("poisson-2d", poisson.TITLE_2D, poisson.REFERENCE_2D, poisson.poisson_2d),
+    ("poisson-5d", poisson.TITLE_5D, poisson.REFERENCE_5D, poisson.poisson_5d),
+    ("wave", wave.TITLE, wave.REFERENCE, wave.wave),
+)
 
 
 def names() -> tuple[str, ...]:

@@ -1,0 +1,98 @@
+"""What rules share that estimate every weight anew and average the estimates over steps."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from poise.weighting.weighting import Signals, Weighting, Weights, ones
+
+
+class AveragedState(NamedTuple):
+    """λₖ, and whether they have been estimated at all."""
+
+    weights: Weights
+    started: Bool[Array, ""]
+
+
+@dataclass(frozen=True)
+class Averaged(Weighting):
+    """λₖ ← ema · λₖ + (1 - ema) · λ̂ₖ every `every` steps; the first estimate is taken whole.
+
+    Attributes
+    ----------
+    every
+        Steps between updates.
+    ema
+        Share of the old weight that is kept at an update, in [0, 1).
+    minimum, maximum
+        Bounds on every λₖ, applied after the average.
+
+    Raises
+    ------
+    ValueError
+        For a setting outside its range.
+    """
+
+    every: int = 1
+    ema: float = 0.9
+    minimum: float = 0.0
+    maximum: float = math.inf
+
+    def __post_init__(self) -> None:
+        rule = type(self).__name__
+        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+            raise ValueError(f"{rule}(every={self.every!r}): must be a whole number, 1 or more")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"{rule}(ema={self.ema!r}): must be in [0, 1); 0.9 is usual")
+        if not 0 <= self.minimum <= self.maximum:
+            raise ValueError(
+                f"{rule}(minimum={self.minimum!r}, maximum={self.maximum!r}): "
+                "must satisfy 0 <= minimum <= maximum"
+            )
+
+    @property
+    def interval(self) -> int:
+        return self.every
+
+    @abc.abstractmethod
+    def estimate(self, signals: Signals) -> Weights:
+        """λ̂ₖ from the signals of one step."""
+
+    def init(self, names: Sequence[str], dtype: Any = None) -> tuple[Weights, AveragedState]:
+        weights = ones(names, dtype)
+        return weights, AveragedState(weights, jnp.asarray(False))
+
+    def update(
+        self, state: AveragedState, signals: Signals
+    ) -> tuple[Weights, AveragedState, dict[str, Array]]:
+        share = jnp.where(state.started, self.ema, 0.0)
+
+        def average(former: Array, found: Array) -> Array:
+            # An estimate that is no number (a term with no gradient at all) changes nothing.
+            kept = share.astype(former.dtype)
+            mean = kept * former + (1 - kept) * found
+            mean = jnp.clip(mean, self.minimum, self.maximum)
+            return jnp.where(jnp.isfinite(mean), mean, former)
+
+        weights = jax.tree.map(average, state.weights, self.estimate(signals))
+        return weights, AveragedState(weights, jnp.asarray(True)), {}
+
+
+def shares(sizes: dict[str, Array]) -> Weights:
+    """λ̂ₖ = (mean over j of sⱼ) / sₖ: every λₖ sₖ is then the same.
+
+    A size of zero is taken as the smallest number that has an inverse, so that weights stay
+    finite.
+    """
+    stacked = jnp.stack(list(sizes.values()))
+    least = jnp.finfo(stacked.dtype).eps * jnp.max(stacked) + jnp.finfo(stacked.dtype).tiny
+    mean = jnp.mean(stacked)
+    return {name: mean / jnp.maximum(size, least) for name, size in sizes.items()}

@@ -1,0 +1,35 @@
+"""Weights from the neural tangent kernel: every term learns at the same mean rate.
+
+Wang, Yu & Perdikaris, "When and why PINNs fail to train: A neural tangent kernel perspective",
+J. Comput. Phys. 449 (2022) 110768, eqs. (6.5)-(6.6):
+
+    λₖ = Σⱼ tr Kⱼⱼ / tr Kₖₖ,       Kₖₖ = Jₖ Jₖᵀ.
+
+The trace of Kₖₖ is the sum of the squared norms of the rows of Jₖ, the gradients of the term's
+residuals by the parameters. Where the optimizer has the Jacobian at hand it costs nothing more;
+with a first-order optimizer it takes one reverse sweep at every point.
+
+Deviations. Losses here are means, so the *mean* squared row norm stands for the trace: terms
+with more points do not weigh less. The sum over j is divided by the number of terms, so that
+equal terms have weights 1; only the ratio of the weights to each other and to the learning rate
+matters. Weights are averaged over steps (`ema`), the first estimate taken whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from poise.weighting.averaged import Averaged, shares
+from poise.weighting.weighting import Signals, Weights
+
+
+@dataclass(frozen=True)
+class NTK(Averaged):
+    """λ̂ₖ = meanⱼ(tⱼ) / tₖ with tₖ the mean squared row norm of the term's Jacobian."""
+
+    needs: ClassVar[frozenset[str]] = frozenset({"traces"})
+
+    def estimate(self, signals: Signals) -> Weights:
+        assert signals.traces is not None
+        return shares(dict(signals.traces))
