@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from common import environment, save
 from poise import runs
-from poise.training.compare import Comparison
+from poise.training.compare import Comparison, length
 from poise.training.display import ComparisonDisplay
 from poise.training.recipe import named
 
@@ -25,7 +25,7 @@ CONDITIONS = ("initial", "boundary")
 def main() -> None:
     recipes = [named("fixed"), named("annealing")]
     comparison = Comparison("klein-gordon", recipes, SEEDS, FOLDER)
-    with ComparisonDisplay([job.label for job in comparison.jobs], recipes[0].steps) as display:
+    with ComparisonDisplay({job.label: length(job) for job in comparison.jobs}) as display:
         comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
     table = comparison.summarize()
     rows = [row_of(runs.Run(job.folder)) for job in comparison.jobs]

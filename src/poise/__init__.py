@@ -6,6 +6,7 @@ from poise.problem import Problem
 from poise.solution import Solution
 from poise.terms import boundary, data, initial, interior, periodic_sides
 from poise.training.run import train
+from poise.training.solve import solve
 
 __version__ = "0.1.0"
 
@@ -21,6 +22,7 @@ __all__ = [
     "periodic",
     "periodic_sides",
     "points",
+    "solve",
     "train",
     "weighting",
     "zoo",

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from poise import cache, networks, optimizers, points, runs, sources, tables, threads
-from poise.precision import DTYPES
+from poise import cache, options, runs, sources, tables, threads
 from poise.training import compare as comparing
-from poise.training.display import ComparisonDisplay, Display
-from poise.training.recipe import ACTIVATIONS, RECIPES, Recipe, describe, named, rebuild_recipe
+from poise.training import recipes as automatic
+from poise.training.display import ComparisonDisplay, Display, SolveDisplay
+from poise.training.recipe import RECIPES, Recipe, describe, rebuild_recipe
 from poise.training.run import run
-from poise.weighting import Annealing
+from poise.training.solve import run_plan
 
-SAMPLERS = {"uniform": points.Uniform, "sobol": points.Sobol}
 INTERRUPTED_EXIT = 130
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
@@ -40,123 +37,21 @@ def problems() -> None:
     out.print(tables.problems())
 
 
-def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that `train` and `compare` share."""
-    whole = click.IntRange(min=1)
-    options = [
-        click.option("--steps", type=whole, help="Optimizer steps.  [default: 40001]"),
-        click.option(
-            "--points",
-            "count",
-            type=whole,
-            help="Collocation points per place and step.  [default: 128]",
-        ),
-        click.option(
-            "--sampler",
-            type=click.Choice(list(SAMPLERS)),
-            help="How points are drawn.  [default: uniform]",
-        ),
-        click.option(
-            "--fixed-points", is_flag=True, help="Keep the first points instead of drawing anew."
-        ),
-        click.option("--width", type=whole, help="Units of a hidden layer.  [default: 50]"),
-        click.option("--depth", type=whole, help="Hidden layers.  [default: 5]"),
-        click.option(
-            "--activation",
-            type=click.Choice(list(ACTIVATIONS)),
-            help="Of the hidden layers.  [default: tanh]",
-        ),
-        click.option("--lr", type=float, help="Learning rate at the start.  [default: 0.001]"),
-        click.option("--dtype", type=click.Choice(DTYPES), help="Precision.  [default: float32]"),
-        click.option(
-            "--weighting-every",
-            type=whole,
-            help="Steps between updates of adaptive weights.  [default: 10]",
-        ),
-        click.option(
-            "--ema",
-            type=click.FloatRange(0, 1, max_open=True),
-            help="Share of the old weight kept at an update.  [default: 0.9]",
-        ),
-        click.option(
-            "--record-every",
-            type=whole,
-            help="Steps between rows of the history.  [default: a 200th of the run]",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def build_recipe(name: str, chosen: dict[str, Any], strict: bool = True) -> Recipe:
-    """A named recipe with the options a user gave.
-
-    With `strict`, options that the recipe has no use for are an error.
-    """
-    recipe = named(name)
-    given = {o: value for o, value in chosen.items() if value is not None and value is not False}
-    network, optimizer, weighting = recipe.network, recipe.optimizer, recipe.weighting
-    assert isinstance(network, networks.MLP)
-    assert isinstance(optimizer, optimizers.Adam)
-    for option in ("width", "depth"):
-        if option in given:
-            network = replace(network, **{option: given[option]})
-    if "activation" in given:
-        network = replace(network, activation=ACTIVATIONS[given["activation"]])
-    if "lr" in given:
-        optimizer = replace(optimizer, learning_rate=given["lr"])
-    for option, part in (("weighting_every", "every"), ("ema", "ema")):
-        if option in given and isinstance(weighting, Annealing):
-            weighting = replace(weighting, **{part: given[option]})
-        elif option in given and strict:
-            raise ValueError(
-                f"--{option.replace('_', '-')}: the recipe {name!r} has no adaptive weights"
-            )
-    assert isinstance(recipe.points, points.Sampler)
-    sampler = SAMPLERS[given["sampler"]] if "sampler" in given else type(recipe.points)
-    parts = {name: given[name] for name in ("steps", "dtype", "record_every") if name in given}
-    return replace(
-        recipe,
-        network=network,
-        optimizer=optimizer,
-        weighting=weighting,
-        points=sampler(given.get("count", recipe.points.count), "fixed_points" not in given),
-        **parts,
-    )
-
-
 @cli.command(short_help="Train a network on PROBLEM.")
 @click.argument("problem")
 @click.option(
     "--recipe",
-    type=click.Choice(list(RECIPES)),
+    type=click.Choice([name for name in RECIPES if name != "solve"]),
     default="annealing",
     show_default=True,
-    help="fixed: all loss weights 1; annealing: weights from gradient statistics.",
+    help="fixed: all loss weights 1; annealing: weights from gradient statistics; newton: "
+    "Gauss-Newton in float64.",
 )
-@recipe_options
-@click.option("--seed", type=int, default=1234, show_default=True, help="Of everything random.")
-@click.option(
-    "--threads",
-    "thread_count",
-    type=click.IntRange(min=1),
-    help="CPU threads.  [default: measured for long runs, else 1]",
-)
-@click.option(
-    "--out",
-    "folder",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Run folder.  [default: in runs/]",
-)
-@click.option(
-    "--checkpoint-seconds",
-    type=click.FloatRange(min=0),
-    default=20.0,
-    show_default=True,
-    help="Least time between checkpoints.",
-)
-@click.option("--report/--no-report", default=True, help="Draw figures and report.html at the end.")
+@options.recipe_options
+@options.seed
+@options.run_folder
+@options.checkpointing
+@options.running(threads="measured for long runs, else 1")
 def train(
     problem: str,
     recipe: str,
@@ -169,7 +64,7 @@ def train(
 ) -> None:
     """Train a network on PROBLEM and write a run folder."""
     loaded, origin = sources.find(problem)
-    built = build_recipe(recipe, chosen)
+    built = options.build_recipe(recipe, chosen)
     folder = folder or unused(Path("runs") / f"{loaded.name}-{recipe}-seed{seed}")
     _refuse_used(folder)
     thread_count = _set_threads(thread_count, problem, built)
@@ -177,22 +72,69 @@ def train(
     _train(loaded, built, seed, folder, False, origin, checkpoint_seconds, report, thread_count)
 
 
+@cli.command(short_help="Solve PROBLEM to a wanted accuracy, without tuning.")
+@click.argument("problem")
+@click.option(
+    "--tol",
+    default=1e-6,
+    show_default=True,
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Wanted relative L2 error, by the difference to a second solve.",
+)
+@click.option("--no-estimate", is_flag=True, help="One solve only: no estimate, use all the time.")
+@click.option("--budget", default="60s", show_default=True, help="Time, as 60s, 5min or 1h.")
+@click.option(
+    "--memory-gb",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="What an optimizer step may hold.",
+)
+@options.seed
+@options.run_folder
+@options.running(threads="all")
+def solve(
+    problem: str,
+    tol: float,
+    no_estimate: bool,
+    budget: str,
+    memory_gb: float,
+    seed: int,
+    folder: Path | None,
+    thread_count: int | None,
+    report: bool,
+) -> None:
+    """Solve PROBLEM to a wanted accuracy within a time: network, points, loss weights and
+    optimizer are chosen, and every choice is printed."""
+    seconds = automatic.seconds(budget)
+    loaded, origin = sources.find(problem)
+    plan = automatic.automatic(loaded, memory_gb=memory_gb)
+    folder = folder or unused(Path("runs") / f"{loaded.name}-solve-seed{seed}")
+    _refuse_used(folder)
+    thread_count = thread_count or len(threads.available())
+    threads.pin(thread_count)
+    comparing.copy_source(origin, folder)
+    solution = run_plan(
+        loaded,
+        plan,
+        tol=None if no_estimate else tol,
+        budget=seconds,
+        seed=seed,
+        out=folder,
+        display=SolveDisplay(seconds, loaded.name),
+        origin=origin,
+        extra={"threads": thread_count},
+    )
+    _tell(solution)
+    for field, error in (solution.estimate or {}).items():
+        out.print(f"estimated relative L2 error of {field}: {error:.1e} (no exact solution used)")
+    _finish(solution, folder, report)
+
+
 @cli.command(short_help="Go on with an interrupted or killed run.")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
-    "--threads",
-    "thread_count",
-    type=click.IntRange(min=1),
-    help="CPU threads.  [default: as many as before]",
-)
-@click.option(
-    "--checkpoint-seconds",
-    type=click.FloatRange(min=0),
-    default=20.0,
-    show_default=True,
-    help="Least time between checkpoints.",
-)
-@click.option("--report/--no-report", default=True, help="Draw figures and report.html at the end.")
+@options.checkpointing
+@options.running(threads="as many as before")
 def resume(folder: Path, thread_count: int | None, checkpoint_seconds: float, report: bool) -> None:
     """Go on with the interrupted or killed run in DIR, to the same numbers."""
     found = runs.read(folder)
@@ -202,6 +144,11 @@ def resume(folder: Path, thread_count: int | None, checkpoint_seconds: float, re
         out.print(f"nothing to do: {found.metrics['status']}, {found.metrics['message']}")
         return
     config = found.config
+    if "solve" in config:
+        raise ValueError(
+            f"{folder} holds a solve, which is decided by the clock and begins anew: give "
+            f"`poise solve {config['problem']['name']}` with another --out"
+        )
     recipe = rebuild_recipe(config["recipe"])
     problem = sources.reload(config["problem"]["name"], config["problem"], folder / "problem.py")
     # As many threads as before: another number may round differently.
@@ -241,7 +188,16 @@ def _train(
         display=Display(recipe.steps, problem.name),
         extra={"threads": thread_count},
     )
-    metrics = solution.metrics
+    _tell(solution)
+    if solution.status == "interrupted":
+        out.print(f"go on with: poise resume {folder}")
+        sys.exit(INTERRUPTED_EXIT)
+    _finish(solution, folder, report)
+
+
+def _tell(solution: Any) -> None:
+    """What came out, in a few lines."""
+    metrics, problem = solution.metrics, solution.problem
     out.print(f"{solution.status}: {solution.message}")
     for field, error in solution.best_relative_l2.items():
         last = solution.relative_l2[field]
@@ -255,10 +211,14 @@ def _train(
     out.print(f"loss weights: {weights}")
     out.print(
         f"{metrics['train_seconds']:.1f} s training, {metrics['compile_seconds']:.1f} s compiling, "
-        f"{metrics['steps_per_second']:.0f} steps/s, {metrics['peak_memory_mb'] or 0:.0f} MB"
+        f"{metrics['steps_per_second'] or 0:.3g} steps/s, {metrics['peak_memory_mb'] or 0:.0f} MB"
     )
+
+
+def _finish(solution: Any, folder: Path, report: bool) -> None:
+    """Draw the report, and end with a code that tells of failure."""
     if solution.status == "interrupted":
-        out.print(f"go on with: poise resume {folder}")
+        out.print(f"stopped; what was found so far: {folder}")
         sys.exit(INTERRUPTED_EXIT)
     if report:
         out.print(f"report: {solution.report()}")
@@ -280,7 +240,7 @@ def _train(
     "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per recipe."
 )
 @click.option("--first-seed", type=int, default=0, show_default=True, help="The others follow it.")
-@recipe_options
+@options.recipe_options
 @click.option(
     "--out",
     "folder",
@@ -299,11 +259,12 @@ def compare(
     names = [name.strip() for name in recipes.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"--recipes {recipes!r}: name each recipe once, separated by commas")
-    built = [build_recipe(name, chosen, strict=False) for name in names]
+    built = [options.build_recipe(name, chosen, strict=False) for name in names]
     loaded, _ = sources.find(problem)
     folder = folder or unused(Path("runs") / f"compare-{loaded.name}")
     comparison = comparing.Comparison(problem, built, range(first_seed, first_seed + seeds), folder)
-    with ComparisonDisplay([job.label for job in comparison.jobs], built[0].steps) as display:
+    lengths = {job.label: comparing.length(job) for job in comparison.jobs}
+    with ComparisonDisplay(lengths) as display:
         done = comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
     table = comparison.summarize()
     out.print(tables.comparison(table))

@@ -11,7 +11,7 @@ sums over rows (JᵀJ, the traces) never holds more than one piece.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -85,7 +85,7 @@ class Rows:
             found[term] = jnp.sum(values[at[0] : at[-1] + 1])  # the rows of a term are neighbours
         return found
 
-    def scale(self, weights: dict[str, Array]) -> Float[Array, " M"]:
+    def scale(self, weights: Mapping[str, Array]) -> Float[Array, " M"]:
         """√λₖ for each row."""
         return jnp.sqrt(jnp.stack([weights[term] for term in self.objective.terms]))[self.terms]
 
@@ -120,7 +120,7 @@ class Rows:
         self,
         params: Float[Array, " P"],
         points: Points,
-        weights: dict[str, Array],
+        weights: Mapping[str, Array],
         batch: int,
     ) -> tuple[Float[Array, "P P"], Float[Array, " P"]]:
         """JᵀΛJ and JᵀΛr, added up over pieces of `batch` points: J is never held whole."""

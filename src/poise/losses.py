@@ -98,8 +98,16 @@ class Objective:
     def kept_points(self) -> Points:
         """First points of the terms whose points depend on the residual."""
         kept = [t for t, sampler in self.samplers.items() if isinstance(sampler, Adaptive)]
-        points = self.sample(jax.random.PRNGKey(0))  # takes no random numbers for these terms
+        if not kept:
+            return {}
+        points = jax.jit(self.sample)(jax.random.PRNGKey(0))  # for these terms nothing is random
         return {term: points[term] for term in kept}
+
+    def redrawn_every(self, term: str) -> int:
+        """Steps between drawings of a term's points where its residual is large."""
+        sampler = self.samplers[term]
+        assert isinstance(sampler, Adaptive)
+        return sampler.every
 
     def refine(
         self, term: str, model: Model, points: tuple[Array, ...], key: PRNGKeyArray

@@ -17,6 +17,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, UInt32
 
 
@@ -61,7 +62,8 @@ class Uniform(Sampler):
     def prepare(self, key: PRNGKeyArray, dimension: int, dtype: Any) -> Array:
         if self.fresh:
             return jnp.zeros((dimension, 0), dtype)
-        return to_unit(jax.random.bits(key, (dimension, self.count), jnp.uint32), dtype)
+        bits = np.asarray(jax.random.bits(key, (dimension, self.count), jnp.uint32))
+        return jnp.asarray(to_unit(bits, dtype))
 
     def noise(self, dimension: int) -> int:
         return dimension * self.count if self.fresh else 0
@@ -90,8 +92,9 @@ class Sobol(Sampler):
         with warnings.catch_warnings():  # a count that is no power of two is the user's choice
             warnings.simplefilter("ignore", UserWarning)
             unit = qmc.Sobol(dimension, scramble=False, bits=32).random(self.count)
-        integers = jnp.asarray((unit.T * 2.0**32).astype("uint32"))
-        return integers ^ jax.random.bits(key, (dimension, 1), jnp.uint32)
+        integers = (unit.T * 2.0**32).astype("uint32")
+        # In NumPy: what is computed once is not worth compiling.
+        return jnp.asarray(integers ^ np.asarray(jax.random.bits(key, (dimension, 1), jnp.uint32)))
 
     def noise(self, dimension: int) -> int:
         return dimension if self.fresh else 0
@@ -179,10 +182,10 @@ class Adaptive(Sampler):
         return candidates[:, best]
 
 
-def to_unit(integers: UInt32[Array, ...], dtype: Any) -> Float[Array, ...]:
+def to_unit(integers: Any, dtype: Any) -> Any:
     """Random bits to numbers in [0, 1): as many leading bits as the type holds exactly."""
     bits = min(32, jnp.finfo(dtype).nmant + 1)
-    return (integers >> (32 - bits)).astype(dtype) * jnp.asarray(2.0**-bits, dtype)
+    return (integers >> (32 - bits)).astype(dtype) * np.asarray(2.0**-bits, dtype)
 
 
 def samplers_for(points: Any, terms: Mapping[str, bool]) -> dict[str, Sampler]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from poise.problem import Problem
 if TYPE_CHECKING:
     import xarray
 
+    from poise.training.check import Check
     from poise.training.history import History
 
 
@@ -62,6 +63,7 @@ class Solution:
         fields: xarray.Dataset,
         gradients: xarray.Dataset,
         folder: Path | None = None,
+        checking: Callable[[Mapping[str, float] | None], Check] | None = None,
     ) -> None:
         self.problem = problem
         self.model = model
@@ -73,6 +75,7 @@ class Solution:
         self.gradients = gradients
         self.folder = folder
         self._history = history
+        self._checking = checking
 
     @property
     def status(self) -> str:
@@ -89,6 +92,12 @@ class Solution:
     @property
     def best_relative_l2(self) -> dict[str, float]:
         return self.metrics["best_relative_l2"]
+
+    @property
+    def estimate(self) -> dict[str, float] | None:
+        """Estimated relative L2 error by field: the difference to an independent solve, if one
+        was made (`poise.solve` with `tol`, or `check`)."""
+        return self.metrics.get("estimate")
 
     @property
     def weights(self) -> dict[str, float]:
@@ -141,6 +150,23 @@ class Solution:
                 "as a column, such as t[:, None]"
             ) from None
         return Prediction(self, np.stack(arrays).astype(self.dtype))
+
+    def check(self) -> Check:
+        """Estimate the error without an exact solution.
+
+        Residuals of each term on fresh points, and the difference to a second solution from an
+        independent random start, made now if there is none yet: that takes as long as the first
+        took. The estimate is kept in `estimate` and, where there is a run folder, in its
+        metrics.json.
+        """
+        if self._checking is None:
+            raise ValueError("this solution cannot be checked: it does not know how it was made")
+        found = self._checking(self.estimate)
+        self.metrics["estimate"] = found.estimate
+        self.metrics["residuals"] = found.residuals
+        if self.folder is not None:
+            runs.write_json(self.folder / runs.METRICS, self.metrics)
+        return found
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the run folder: numbers, fields and history, as `poise.runs` lays it out.

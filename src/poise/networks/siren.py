@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import PRNGKeyArray
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from poise.geometry import Box
 from poise.networks.architecture import Architecture, check_sizes
@@ -26,10 +28,11 @@ class SIREN(Architecture):
     The idea is that of Sitzmann, Martel, Bergman, Lindell & Wetzstein ("Implicit neural
     representations with periodic activation functions", NeurIPS 2020, section 3.2): the first
     layer sets the frequencies, and the layers after it keep the distribution of their inputs.
-    Coordinates enter scaled to [-1, 1], periodic ones as cosines and sines (`Embedding`). With
-    n the inputs of a layer, the initial parameters are
+    Coordinates enter scaled to [-1, 1], a periodic one as its phase φ in [0, 2π). With n the
+    inputs of a layer, the initial parameters are
 
-    - first layer: W[i, j] ~ scaleⱼ · Normal(0, 1), b ~ Uniform(-π, π);
+    - first layer: W[i, j] ~ scaleⱼ · Normal(0, 1), b ~ Uniform(-π, π); the weights of a phase
+      are drawn likewise, rounded to whole numbers and not trained (`Waves`);
     - further hidden layers: W ~ Normal(0, 1/n), b ~ Uniform(-1, 1);
     - output: W ~ Normal(0, 1/n), b = 0.
 
@@ -49,12 +52,13 @@ class SIREN(Architecture):
         those left out). On a periodic coordinate it holds for all features.
     oscillations
         How many full oscillations the solution is expected to make over the length of a
-        coordinate, by coordinate: a hint where they differ much. k of them on [-1, 1] have the
-        angular frequency kπ, and the scale becomes max(scale, kπ). On a periodic coordinate they
-        have the frequency k in the phase φ, which a weight of k/harmonics reaches on the highest
-        harmonic: the scale becomes max(scale, k/harmonics).
+        coordinate, by coordinate: a hint where they differ much. k of them have the angular
+        frequency kπ on [-1, 1], and k in a phase: the scale becomes max(scale, kπ) or
+        max(scale, k).
     harmonics
-        Pairs of features for each periodic coordinate, as `Embedding` has them.
+        None: units of the first layer are waves sin(kφ + w·t + b) with whole wave numbers k. A
+        number: periodic coordinates enter as that many pairs of cosines and sines instead, as
+        `Embedding` has them.
 
     Raises
     ------
@@ -67,10 +71,10 @@ class SIREN(Architecture):
     depth: int = 3
     scale: float | Mapping[str, float] = _SCALE
     oscillations: Mapping[str, float] | None = None
-    harmonics: int = 1
+    harmonics: int | None = None
 
     def __post_init__(self) -> None:
-        check_sizes(self, "width", "depth", "harmonics")
+        check_sizes(self, "width", "depth", *(["harmonics"] if self.harmonics is not None else []))
         if isinstance(self.scale, Mapping):
             scale = {n: _positive(f"scale[{n!r}]", value) for n, value in self.scale.items()}
         else:
@@ -87,19 +91,28 @@ class SIREN(Architecture):
         object.__setattr__(self, "oscillations", hints)
 
     def build(self, domain: Box, outputs: int, key: PRNGKeyArray, dtype: Any) -> Perceptron:
-        embedding = Embedding.of(domain, divisor=HALF, harmonics=self.harmonics)
+        waves = bool(domain.periodic) and self.harmonics is None
+        embedding = Embedding.of(domain, divisor=HALF, harmonics=self.harmonics or 1)
+        if waves:  # the phases as they are
+            embedding = Embedding(embedding.center, embedding.spread)
         scales = self._scales(domain)
-        first = jnp.asarray([scales[axis] for axis in embedding.sources], dtype)
+        first = np.asarray([scales[axis] for axis in embedding.sources])
         sizes = [embedding.size, *[self.width] * self.depth, outputs]
-        keys = jax.random.split(key, (len(sizes) - 1, 2))
-        layers = []
-        for index, (weight_key, bias_key) in enumerate(keys):
-            n_in, n_out = sizes[index : index + 2]
-            weight = jax.random.normal(weight_key, (n_out, n_in), dtype)
-            weight *= 1 / math.sqrt(n_in) if index else first
-            reach = 1.0 if index else math.pi
-            bias = jax.random.uniform(bias_key, (n_out,), dtype, -reach, reach)
-            layers.append(Dense(weight, bias if index < self.depth else jnp.zeros(n_out, dtype)))
+        shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
+        # Two calls for all layers, cut up in NumPy: what runs once is not worth compiling.
+        weight_key, bias_key = jax.random.split(key)
+        draws = sum(n_out * n_in for n_out, n_in in shapes)
+        normal = np.asarray(jax.random.normal(weight_key, (draws,), dtype))
+        uniform = np.asarray(jax.random.uniform(bias_key, (sum(sizes[1:]),), dtype, -1.0, 1.0))
+        layers: list[Any] = []
+        for index, (n_out, n_in) in enumerate(shapes):
+            weight, normal = normal[: n_out * n_in].reshape(n_out, n_in), normal[n_out * n_in :]
+            bias, uniform = uniform[:n_out], uniform[n_out:]
+            weight = weight * (1 / math.sqrt(n_in) if index else first)
+            bias = bias * (0.0 if index == self.depth else 1.0 if index else math.pi)
+            layers.append(Dense(jnp.asarray(weight, dtype), jnp.asarray(bias, dtype)))
+        if waves:
+            layers[0] = Waves.of(layers[0], domain)
         return Perceptron(tuple(layers), jnp.sin, embedding)
 
     def _scales(self, domain: Box) -> list[float]:
@@ -117,9 +130,53 @@ class SIREN(Architecture):
                     )
         found = []
         for name in domain.names:
-            per_oscillation = 1 / self.harmonics if name in domain.periodic else math.pi
+            around = 1 / (self.harmonics or 1)
+            per_oscillation = around if name in domain.periodic else math.pi
             found.append(max(given.get(name, _SCALE), per_oscillation * hints.get(name, 0.0)))
         return found
+
+
+class Waves(eqx.Module):
+    """A first layer of waves: W h + K φ + b with whole wave numbers K.
+
+    Any function of sin(kφ + ...) with whole k has the period 2π in φ exactly, with all its
+    derivatives. A wave that travels along a periodic coordinate is one unit of this layer, while
+    from cos φ and sin φ it would have to be made of products.
+
+    Attributes
+    ----------
+    weight, bias
+        Trained: of the coordinates on intervals.
+    numbers
+        K, not trained: of the phases.
+    axes, phases
+        Positions of the coordinates on intervals and of the periodic ones.
+    """
+
+    weight: Float[Array, "outputs intervals"]
+    bias: Float[Array, " outputs"]
+    numbers: Int[Array, "outputs phases"]
+    axes: tuple[int, ...] = eqx.field(static=True)
+    phases: tuple[int, ...] = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, layer: Dense, domain: Box) -> Waves:
+        """From a dense layer on all coordinates: weights of phases are rounded and kept."""
+        axes = [i for i, name in enumerate(domain.names) if name not in domain.periodic]
+        phases = [i for i, name in enumerate(domain.names) if name in domain.periodic]
+        weight = layer.weight
+        numbers = jnp.round(weight[:, jnp.asarray(phases)]).astype(jnp.int32)
+        plain = weight[:, jnp.asarray(axes, jnp.int32)]
+        return cls(plain, layer.bias, numbers, tuple(axes), tuple(phases))
+
+    def __call__(self, x: Float[Array, " d"]) -> Float[Array, " outputs"]:
+        # Slices rather than an index array: derivatives pass through them as they are.
+        pick = [jax.lax.slice_in_dim(x, i, i + 1) for i in range(x.shape[0])]
+        phase = jnp.concatenate([pick[i] for i in self.phases])
+        around = self.numbers.astype(x.dtype) @ phase + self.bias
+        if not self.axes:
+            return around
+        return self.weight @ jnp.concatenate([pick[i] for i in self.axes]) + around
 
 
 def _positive(setting: str, value: Any) -> float:

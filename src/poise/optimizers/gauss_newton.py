@@ -76,7 +76,7 @@ class _Correction(NamedTuple):
     move: Array
     best: Array
     after: Array  # the loss at `best`
-    count: Array
+    made: Array
     going: Array
 
 
@@ -171,6 +171,8 @@ class GaussNewton(Optimizer):
     def step(
         self, params: Array, state: GaussNewtonState, view: View
     ) -> tuple[Array, GaussNewtonState, dict[str, Array]]:
+        assert view.rows is not None
+        residual_at = view.rows
         at = linearize(params, view)
         solver = self.solver_for(at.residual.size, params.size, params.dtype.itemsize)
         factors, scale = solver.prepare(at, state.precise)
@@ -186,7 +188,7 @@ class GaussNewton(Optimizer):
             predicted = damping * scale * jnp.sum(step**2) - slope
 
             def correct(c: _Correction) -> _Correction:
-                rows = view.rows(params + c.move)
+                rows = residual_at(params + c.move)
                 after = jnp.sum(rows**2)
                 better = after < c.after  # false where it is not a number
                 left_out = rows - at.residual - at.forward(c.move)
@@ -194,14 +196,14 @@ class GaussNewton(Optimizer):
                     move=step + again(left_out),
                     best=jnp.where(better, c.move, c.best),
                     after=jnp.where(better, after, c.after),
-                    count=c.count + 1,
+                    made=c.made + 1,
                     going=after < 0.95 * c.after,
                 )
 
             infinite = jnp.asarray(jnp.inf, params.dtype)
             first = _Correction(step, step, infinite, jnp.zeros((), jnp.int32), jnp.asarray(True))
             last = jax.lax.while_loop(
-                lambda c: c.going & (c.count <= self.corrections), correct, first
+                lambda c: c.going & (c.made <= self.corrections), correct, first
             )
             new, after = params + last.best, last.after
             ratio = (loss - after) / predicted
@@ -267,12 +269,14 @@ def linearize(params: Array, view: View) -> Linearized:
     jacobian, gram = view.jacobian, view.gram
     if jacobian is not None:
         residual = view.rows(params) if view.residual is None else view.residual
-        forward, backward = jacobian.__matmul__, jacobian.T.__matmul__
-    else:
-        residual, forward = jax.linearize(view.rows, params)
-        transposed = jax.linear_transpose(forward, params)
+        gradient = jacobian.T @ residual
+        return Linearized(
+            residual, gradient, jacobian, gram, lambda d: jacobian @ d, lambda e: jacobian.T @ e
+        )
+    residual, forward = jax.linearize(view.rows, params)
+    transposed = jax.linear_transpose(forward, params)
 
-        def backward(vector: Array) -> Array:
-            return transposed(vector)[0]
+    def backward(vector: Array) -> Array:
+        return transposed(vector)[0]
 
     return Linearized(residual, backward(residual), jacobian, gram, forward, backward)

@@ -35,6 +35,9 @@ class Job:
         return f"{self.recipe['name']}, seed {self.seed}"
 
 
+ENDED_WELL = ("budget spent", "converged", "stalled")
+"""Statuses of a run whose result counts."""
+
 Event = tuple[int, str, Any]
 """(job, "at", (steps taken, row or None)), (job, "ended", status) or (job, "failed", why)."""
 
@@ -186,13 +189,16 @@ class Comparison:
     ) -> dict[str, Any]:
         row: dict[str, Any] = {
             "recipe": name,
-            "completed": sum(m["status"] == "budget spent" for m in found),
+            "completed": sum(m["status"] in ENDED_WELL for m in found),
             "runs": len(self.seeds),
         }
         for key in ("relative_l2", "best_relative_l2"):
             row[key] = spread([worst(metrics[key]) for metrics in found])
-        for key in ("train_seconds", "steps_per_second", "best_held_out"):
+        for key in ("train_seconds", "steps_per_second", "best_held_out", "peak_memory_mb"):
             row[key] = spread([metrics[key] for metrics in found])
+        estimates = [worst(metrics.get("estimate") or {}) for metrics in found]
+        if any(estimate is not None for estimate in estimates):
+            row["estimate"] = spread(estimates)
         speed, speed_of_baseline = (
             (spread([m["steps_per_second"] for m in group]) or {}).get("median")
             for group in (found, baseline)
@@ -208,6 +214,11 @@ class Comparison:
             100 * (1 - error / error_of_baseline) if error and error_of_baseline else None
         )
         return row
+
+
+def length(job: Job) -> float:
+    """What a run counts to: its steps, or the seconds of one that ends by the clock."""
+    return job.recipe.get("seconds") or job.recipe["steps"]
 
 
 def worst(errors: Mapping[str, float | None]) -> float | None:
@@ -259,9 +270,28 @@ def _work(core: int, tasks: Any, events: Any) -> None:
 def _run_job(run: Any, job: Job, tell: Callable[[Any], None]) -> str:
     problem, origin = sources.find(job.problem)
     copy_source(origin, job.folder)
+    recipe = rebuild_recipe(job.recipe)
+    if recipe.network is None:
+        from poise.training import recipes
+        from poise.training.solve import run_plan
+
+        # A solve is decided by the clock: what was interrupted begins anew.
+        (job.folder / runs.CONFIG).unlink(missing_ok=True)
+        solution = run_plan(
+            problem,
+            recipes.automatic(problem, weighting=recipe.weighting),
+            tol=None,
+            budget=recipe.seconds or 60.0,
+            seed=job.seed,
+            out=job.folder,
+            origin=origin,
+            display=_Teller(tell),
+            extra={"threads": 1},
+        )
+        return solution.status
     solution = run(
         problem,
-        rebuild_recipe(job.recipe),
+        recipe,
         seed=job.seed,
         out=job.folder,
         resume=True,
@@ -286,6 +316,8 @@ class _Teller:
 
     def say(self, text: str) -> None:
         self._tell((0, None))
+
+    choice = say
 
     def update(self, taken: int, row: dict[str, float] | None) -> None:
         self._tell((taken, row))

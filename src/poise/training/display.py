@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -127,33 +135,90 @@ def _worth(name: str) -> Any:
     return name == "loss" or name.startswith(("loss.", "weight.", "error.", "coefficient."))
 
 
+class SolveDisplay:
+    """Shows the choices of a solve, a line each, and how far it has come.
+
+    Parameters
+    ----------
+    budget
+        Seconds that it may take.
+    title
+        What is being solved.
+    """
+
+    def __init__(self, budget: float, title: str = "", console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self.title = title
+        self._started = self._said = time.monotonic()
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._task = self._bar.add_task(title, total=budget, note="compiling")
+
+    def __enter__(self) -> SolveDisplay:
+        self._started = self._said = time.monotonic()
+        if self.console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.console.is_terminal:
+            self._bar.stop()
+
+    def choice(self, line: str) -> None:
+        """Print a choice: it stays on the screen."""
+        if self.console.is_terminal:
+            self.console.print(f"  {line}")
+        else:
+            print(f"  {line}", file=sys.stderr, flush=True)
+
+    def update(self, taken: int, row: dict[str, float] | None) -> None:
+        """Show the newest row of the history."""
+        now = time.monotonic()
+        note = f"step {taken}"
+        if row is not None:
+            note += f", held-out criterion {row['held_out']:.1e}, {_errors(row)}"
+        if self.console.is_terminal:
+            self._bar.update(self._task, completed=now - self._started)
+            if row is not None:
+                self._bar.update(self._task, note=note)
+        elif row is not None and now - self._said >= PLAIN_SECONDS / 2:
+            self._said = now
+            seconds = f"{now - self._started:.0f} s"
+            print(f"{self.title}: {seconds}, {note}", file=sys.stderr, flush=True)
+
+
 class ComparisonDisplay:
     """One progress display for all runs of a comparison.
 
     Parameters
     ----------
-    labels
-        The runs, in the order in which they will be begun.
-    steps
-        Steps of each.
+    lengths
+        The runs, in the order in which they will be begun, and what each counts to: steps, or
+        seconds of training for a run that ends by the clock.
     """
 
-    def __init__(self, labels: list[str], steps: int, console: Console | None = None) -> None:
+    def __init__(self, lengths: Mapping[str, float], console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self.steps = steps
+        self.lengths = dict(lengths)
         self._said = time.monotonic()
-        self._taken = dict.fromkeys(labels, 0)
+        self._taken: dict[str, float] = dict.fromkeys(lengths, 0)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            TaskProgressColumn(),
             TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
             console=self.console,
         )
-        self._total = self._bar.add_task("all runs", total=steps * len(labels), note="")
+        self._total = self._bar.add_task("all runs", total=len(lengths), note="")
         self._tasks = {
-            label: self._bar.add_task(label, total=steps, note="waiting") for label in labels
+            label: self._bar.add_task(label, total=1.0, note="waiting") for label in lengths
         }
 
     def __enter__(self) -> ComparisonDisplay:
@@ -174,14 +239,16 @@ class ComparisonDisplay:
         """Show an event of a run: "at" (steps, row), "ended" status, or "failed" why."""
         if kind == "at":
             taken, row = what
-            self._taken[label] = taken
-            self._bar.update(self._tasks[label], completed=taken)
+            if self.lengths[label] < 1e4 and row:  # seconds, or a few hundred steps
+                taken = max(taken if taken < self.lengths[label] else 0, row["seconds"])
+            self._taken[label] = min(1.0, taken / self.lengths[label])
+            self._bar.update(self._tasks[label], completed=self._taken[label])
             if row:
                 self._bar.update(self._tasks[label], note=_errors(row))
         else:
-            if kind == "ended" and what == "budget spent":
-                self._taken[label] = self.steps
-                self._bar.update(self._tasks[label], completed=self.steps)
+            if kind == "ended" and what in ("budget spent", "converged", "stalled"):
+                self._taken[label] = 1.0
+                self._bar.update(self._tasks[label], completed=1.0)
             note = what if kind == "ended" else f"failed: {what}"
             self._bar.update(self._tasks[label], note=note)
         self._bar.update(self._total, completed=sum(self._taken.values()))
@@ -194,8 +261,8 @@ class ComparisonDisplay:
             print(f"{label}: {kind}, {what}", file=sys.stderr, flush=True)
         elif now - self._said >= PLAIN_SECONDS:
             self._said = now
-            done, total = sum(self._taken.values()), self.steps * len(self._taken)
-            print(f"all runs: {100 * done / total:.0f} % of steps", file=sys.stderr, flush=True)
+            share = 100 * sum(self._taken.values()) / len(self._taken)
+            print(f"all runs: {share:.0f} %", file=sys.stderr, flush=True)
 
 
 def _errors(row: dict[str, float]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,9 +21,13 @@ from poise.training.selection import Best, criterion
 from poise.training.step import Step, TrainState
 
 BUDGET_SPENT, DIVERGED, INTERRUPTED = "budget spent", "diverged", "interrupted"
+CONVERGED, STALLED = "converged", "stalled"
 
 GROUP_SECONDS = 0.5
 """Aimed-at length of one compiled call: how long Ctrl-C and the progress bar may wait."""
+
+IDLE_STEPS = 8
+"""Steps without any change of the parameters after which a run has stalled."""
 
 Watcher = Callable[[int, dict[str, float] | None], None]
 """Told the number of steps taken and, when there is one, the newest row of the history."""
@@ -35,6 +40,28 @@ class Clock:
     compiling: float = 0.0
     stepping: float = 0.0
     training: float = 0.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to end before all steps are taken.
+
+    Attributes
+    ----------
+    goal
+        Held-out criterion that is good enough.
+    seconds
+        Of compiling and training, over all parts of the run.
+    patience
+        Rows of the history over which the held-out criterion has to fall.
+    fall
+        By what factor; below it the run has stalled.
+    """
+
+    goal: float = 0.0
+    seconds: float = math.inf
+    patience: int | None = None
+    fall: float = 0.8
 
 
 @dataclass
@@ -54,9 +81,19 @@ class Loop:
         The training step, how many to take, and how many between rows of the history.
     key
         Random key of the run.
+    before
+        A loop of the same problem that this one goes on from: history and clock are shared, and
+        steps are counted on. Parameters are those of `step`.
     """
 
-    def __init__(self, step: Step, steps: int, interval: int, key: PRNGKeyArray) -> None:
+    def __init__(
+        self,
+        step: Step,
+        steps: int,
+        interval: int,
+        key: PRNGKeyArray,
+        before: Loop | None = None,
+    ) -> None:
         train_key, held_out_key = jax.random.split(key)
         self.step = step
         self.steps = steps
@@ -77,6 +114,12 @@ class Loop:
                 *(f"error.{field}" for field in objective.problem.exact),
             ]
         )
+        self._since = 0  # rows of the history that other loops wrote
+        if before is not None:
+            self.history, self.clock = before.history, before.clock
+            self.untrained = before.untrained
+            self.state = self.state._replace(step=before.state.step)
+            self._since = len(self.history)
 
     @property
     def taken(self) -> int:
@@ -94,7 +137,8 @@ class Loop:
         """Compile everything the loop calls."""
         start = time.perf_counter()
         count = jnp.zeros((), jnp.int32)
-        self._advance = jax.jit(self.step.advance).lower(self.state, count).compile()
+        lowered = jax.jit(self.step.advance).lower(self.state, count)
+        self._advance = _compile(lowered, quickly=bool(self.step.optimizer.needs))
         self.evaluation.compile(self.state.params)
         if not self.untrained:
             self.untrained, _ = self.evaluation(self.state.params)
@@ -106,8 +150,10 @@ class Loop:
         checkpoint_seconds: float = 20.0,
         watch: Watcher = lambda taken, row: None,
         interrupt: Interrupt | None = None,
+        limits: Limits | None = None,
     ) -> Outcome:
-        """Train until all steps are taken, a number is not finite, or somebody interrupts.
+        """Train until all steps are taken or `limits` say so, or no step changes anything, a
+        number is not finite, or somebody interrupts.
 
         What is computed does not depend on how steps are grouped into calls nor on when
         checkpoints are written: an interrupted run goes on to the same numbers. Ctrl-C is heard
@@ -115,7 +161,9 @@ class Loop:
         """
         if interrupt is None:
             with Interrupt() as interrupt:
-                return self.run(checkpoints, checkpoint_seconds, watch, interrupt)
+                return self.run(checkpoints, checkpoint_seconds, watch, interrupt, limits)
+        limits = limits or Limits()
+        idle = 0
         before = self.clock.training
         start = saved = time.perf_counter()
         group = 1
@@ -137,8 +185,9 @@ class Loop:
                 outcome = Outcome(DIVERGED, explain(self.step, state))
             elif self.taken == due:
                 row = self._record(progress)
-            if outcome is None and self.taken >= self.steps:
-                outcome = self._spent()
+            idle = idle + int(progress.idle) if int(progress.idle) >= count else int(progress.idle)
+            if outcome is None:
+                outcome = self._ended(limits, idle)
             if outcome is None and interrupt.requested:
                 outcome = Outcome(INTERRUPTED, f"stopped by the user at step {self.taken}")
             watch(self.taken, row)
@@ -148,6 +197,31 @@ class Loop:
                 self.save(checkpoints)
                 saved = time.perf_counter()
         return outcome
+
+    def _ended(self, limits: Limits, idle: int) -> Outcome | None:
+        """Whether there is a reason to stop that is no failure."""
+        if self.taken >= self.steps:
+            return self._spent()
+        if self.best.value <= limits.goal:
+            return Outcome(CONVERGED, f"the held-out criterion is below {limits.goal:.1e}")
+        if self.clock.compiling + self.clock.training >= limits.seconds:
+            return Outcome(BUDGET_SPENT, f"the time of {limits.seconds:.3g} s is spent")
+        if self.step.optimizer.needs and idle >= IDLE_STEPS:
+            return Outcome(STALLED, f"no step lowers the loss any more, at step {self.taken}")
+        if limits.patience is not None:
+            values = np.minimum.accumulate(self.history["held_out"][self._since :])
+            far = limits.patience
+            if len(values) > far and values[-1] > limits.fall * values[-1 - far]:
+                return Outcome(STALLED, f"the held-out criterion falls no more, step {self.taken}")
+        return None
+
+    def begin_from(self, params: Any, before: Loop) -> None:
+        """Start with other parameters than the fresh ones, those of `before` made to fit here."""
+        state = self.state
+        self.state = state._replace(
+            params=params, weights=before.state.weights, weighting=before.state.weighting
+        )
+        self.best = Best(params, before.best.step, before.best.value)
 
     def _spent(self) -> Outcome:
         return Outcome(BUDGET_SPENT, f"all {self.steps} steps were taken")
@@ -212,6 +286,16 @@ class Loop:
             "history": history,
             "clock": np.array([clock.compiling, clock.stepping, clock.training]),
         }
+
+
+def _compile(lowered: Any, quickly: bool) -> Any:
+    """Compile, on a CPU in half the time where a step is mostly LAPACK's work anyhow."""
+    if quickly and jax.default_backend() == "cpu":
+        try:
+            return lowered.compile(compiler_options={"xla_cpu_use_fusion_emitters": False})
+        except Exception:  # an XLA without this option
+            return lowered.compile()
+    return lowered.compile()
 
 
 def explain(step: Step, state: TrainState) -> str:

@@ -12,11 +12,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from poise.networks import MLP
-from poise.optimizers import Adam, Optimizer
-from poise.points import Sampler, Uniform
+from poise.networks import MLP, SIREN
+from poise.optimizers import Adam, GaussNewton, Optimizer
+from poise.points import Adaptive, Sampler, Uniform
 from poise.precision import check_dtype
-from poise.weighting import Annealing, Fixed, Weighting
+from poise.weighting import NTK, Annealing, Fixed, Weighting
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Recipe:
         "float32" or "float64".
     record_every
         Steps between rows of the history; by default a two-hundredth of the run.
+    seconds
+        Time after which a run ends even if steps are left; None for no such limit.
     """
 
     name: str = "annealing"
@@ -52,6 +54,7 @@ class Recipe:
     steps: int = 40_001
     dtype: str = "float32"
     record_every: int | None = None
+    seconds: float | None = None
 
     def __post_init__(self) -> None:
         check_dtype(self.dtype)
@@ -71,6 +74,26 @@ class Recipe:
 RECIPES = {
     "fixed": Recipe("fixed", weighting=Fixed()),
     "annealing": Recipe("annealing"),
+    "newton": Recipe(
+        "newton",
+        network=SIREN(width=30, depth=2, scale=3.0),
+        points=Adaptive(512),
+        weighting=NTK(),
+        optimizer=GaussNewton(),
+        steps=200,
+        dtype="float64",
+        record_every=2,
+    ),
+    "solve": Recipe(
+        "solve",
+        network=None,  # found while it runs
+        points=Adaptive(512),
+        weighting=NTK(),
+        optimizer=GaussNewton(),
+        dtype="float64",
+        record_every=2,
+        seconds=60.0,
+    ),
 }
 """The named recipes of the command line."""
 

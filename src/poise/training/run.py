@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -18,18 +19,22 @@ from poise import runs
 from poise.losses import Model, Objective
 from poise.networks import Architecture
 from poise.optimizers import Optax, Optimizer
-from poise.points import Sampler, samplers_for
+from poise.points import Sampler, Sobol, samplers_for
 from poise.precision import working_in
 from poise.problem import Problem
 from poise.solution import Solution
 from poise.training import record
+from poise.training.check import Check, check
 from poise.training.checkpoint import Checkpoints
 from poise.training.display import Display
 from poise.training.interrupt import Interrupt
-from poise.training.loop import Loop
+from poise.training.loop import Limits, Loop
 from poise.training.recipe import Recipe
 from poise.training.step import Step
 from poise.weighting import Weighting
+
+OTHER = 7919
+"""What is added to a seed for a second, independent solution."""
 
 
 def train(
@@ -119,6 +124,9 @@ def train(
         "record_every": record_every,
     }
     chosen = {name: value for name, value in given.items() if value is not None}
+    if optimizer is not None and optimizer.needs:
+        # It compares losses: points have to stay, and float32 is too coarse for it.
+        chosen = {"points": Sobol(1024, fresh=False), "dtype": "float64", **chosen}
     recipe = Recipe(**{"name": "custom", **chosen})
     return run(
         problem,
@@ -131,8 +139,11 @@ def train(
     )
 
 
-def prepare(problem: Problem, recipe: Recipe, seed: int) -> Loop:
-    """Everything a run needs, ready to be compiled. Call it inside `working_in`."""
+def prepare(problem: Problem, recipe: Recipe, seed: int, before: Loop | None = None) -> Loop:
+    """Everything a run needs, ready to be compiled. Call it inside `working_in`.
+
+    `before` is a loop that this one goes on from, with another network or other points.
+    """
     dtype = jnp.dtype(recipe.dtype)
     network_key, points_key, loop_key = jax.random.split(jax.random.PRNGKey(seed), 3)
     draws = {
@@ -149,7 +160,7 @@ def prepare(problem: Problem, recipe: Recipe, seed: int) -> Loop:
     _check_network(network, problem, dtype)
     coefficients = {n: jnp.asarray(v, dtype) for n, v in problem.coefficients.items()}
     step = Step(objective, recipe.weighting, recipe.optimizer, Model(network, coefficients))
-    return Loop(step, recipe.steps, recipe.interval, loop_key)
+    return Loop(step, recipe.steps, recipe.interval, loop_key, before)
 
 
 def run(
@@ -176,6 +187,7 @@ def run(
     # Ctrl-C is heard from here to the last file: whenever it comes, the folder ends up whole.
     with Interrupt() as interrupt, working_in(recipe.dtype):
         loop = prepare(problem, recipe, seed)
+        limits = Limits(seconds=recipe.seconds or math.inf)
         config = {**record.configuration(problem, recipe, seed, origin), **(extra or {})}
         checkpoints = None
         if out is not None:
@@ -196,6 +208,7 @@ def run(
                 checkpoint_seconds,
                 display.update if display else lambda taken, row: None,
                 interrupt,
+                limits,
             )
         if checkpoints:
             checkpoints.close()
@@ -209,9 +222,23 @@ def run(
         if out is not None:
             runs.write_results(out, metrics, fields, gradients)
         model = loop.step.model(loop.chosen.params)
+        predicted = loop.evaluation.on_grid(loop.chosen.params)
+
+    def second() -> dict[str, Any]:
+        with working_in(recipe.dtype):
+            other = prepare(problem, recipe, seed + OTHER)
+            other.compile()
+            other.run(limits=limits)
+            return other.evaluation.on_grid(other.chosen.params)
+
+    def checking(estimate: Mapping[str, float] | None) -> Check:
+        exact = metrics["best_relative_l2"]
+        return check(problem, model, recipe.dtype, predicted, exact, seed, estimate, second)
+
     return Solution(
-        problem, model, recipe.dtype, config, metrics, loop.history, fields, gradients, out
-    )
+        problem, model, recipe.dtype, config, metrics, loop.history, fields, gradients, out,
+        checking,
+    )  # fmt: skip
 
 
 def _adopt(network: Any, dtype: Any) -> Any:

@@ -192,7 +192,7 @@ class Step:
         kept = dict(state.points)
         for term in kept:
             # The first points stay for a while: an untrained network's residual means little.
-            due = (state.step > 0) & (state.step % self.objective.samplers[term].every == 0)
+            due = (state.step > 0) & (state.step % self.objective.redrawn_every(term) == 0)
             redrawn = redrawn | due
             kept[term] = jax.lax.cond(
                 due,

@@ -1,0 +1,188 @@
+"""The automatic recipe: which network, points, weights and optimizer `poise.solve` begins with.
+
+What is here are the numbers that measurements have put there (`benchmarks/RESULTS.md`), each with
+its reason in one line that the user gets to read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax.numpy as jnp
+
+from poise.networks import MLP, SIREN, Architecture
+from poise.optimizers import GaussNewton
+from poise.points import Adaptive, Sampler, Sobol
+from poise.problem import Problem
+from poise.training.recipe import Recipe
+from poise.weighting import NTK, Weighting
+
+LARGEST = 2600
+"""Parameters beyond which a network is not widened: a QR of it takes seconds on one core."""
+
+WIDER = 1.3
+"""Factor by which a network is widened."""
+
+POINTS_PER_PARAMETER = 0.5
+"""Residual points; with redrawn points fewer residuals than parameters do, and cost less."""
+
+REDRAW = 10
+"""Steps between drawings of points where the residual is large."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `solve` tries.
+
+    Attributes
+    ----------
+    recipes
+        One or two, in the order in which they are tried; each with a network of its own.
+    choices
+        What was chosen, one line each.
+    """
+
+    recipes: tuple[Recipe, ...]
+    choices: tuple[str, ...]
+
+
+def automatic(
+    problem: Problem,
+    network: Any = None,
+    weighting: Weighting | None = None,
+    memory_gb: float = 2.0,
+) -> Plan:
+    """Choose for a problem.
+
+    Parameters
+    ----------
+    network
+        An architecture or a module that the user wants; None to choose.
+    weighting
+        A rule that the user wants; None for `NTK`.
+    memory_gb
+        What a Gauss-Newton step may hold.
+    """
+    rule = weighting or NTK()
+    networks = [network] if network is not None else _networks(problem)
+    recipes = tuple(
+        Recipe(
+            name="solve",
+            network=each,
+            points=points_for(problem, each),
+            weighting=rule,
+            optimizer=GaussNewton(memory_gb=memory_gb),
+            steps=1_000_000,
+            dtype="float64",
+            record_every=2,
+        )
+        for each in networks
+    )
+    first = recipes[0]
+    choices = [
+        f"network: {words(first.network)}"
+        + ("" if network is not None else ", goes deepest on smooth solutions")
+    ]
+    if len(recipes) > 1:
+        choices.append(f"network to try if that creeps: {words(recipes[1].network)}, for fronts")
+    counts = {term: sampler.count for term, sampler in first.points.items()}  # type: ignore[union-attr]
+    choices += [
+        "points per place: " + ", ".join(f"{term} {count}" for term, count in counts.items()),
+        f"points: Sobol, in the interior half of them redrawn every {REDRAW} steps where the "
+        "residual is large (RAD)",
+        f"loss weights: {type(rule).__name__}, every step",
+        "optimizer: Gauss-Newton, normal equations first, then QR; float64",
+    ]
+    return Plan(recipes, tuple(choices))
+
+
+def _networks(problem: Problem) -> list[Architecture]:
+    dimension = len(problem.coordinates)
+    width = 30 + 4 * max(0, len(problem.fields) - 1)
+    sine = SIREN(width=width, depth=2, scale=3.0 if dimension <= 3 else 1.0)
+    if dimension > 3:
+        return [sine]
+    return [sine, MLP(width=20, depth=3, activation=jnp.tanh)]
+
+
+def parameters(network: Architecture, inputs: int, outputs: int) -> int:
+    """About how many parameters a perceptron of this architecture has."""
+    width, depth = getattr(network, "width", 30), getattr(network, "depth", 3)
+    return (inputs + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * outputs
+
+
+def points_for(problem: Problem, network: Any) -> dict[str, Sampler]:
+    """Points for a network: somewhat more residuals than parameters, an eighth on each side."""
+    count = 1000
+    if isinstance(network, Architecture):
+        count = parameters(network, len(problem.coordinates), len(problem.fields))
+    # Several equations share a point.
+    equations = max(
+        (
+            block.equations
+            for blocks in problem.blocks.values()
+            for block in blocks
+            if block.patch is not None and block.patch.normal is None
+        ),
+        default=1,
+    )
+    inside = 64 * round(max(256.0, POINTS_PER_PARAMETER * count / equations) / 64)
+    found: dict[str, Sampler] = {}
+    for term, blocks in problem.blocks.items():
+        drawn = [block for block in blocks if block.patch is not None]
+        if not drawn:
+            continue
+        interior = any(block.patch and not block.patch.normal for block in drawn)
+        if interior:
+            found[term] = Adaptive(inside, every=REDRAW)
+        else:
+            found[term] = Sobol(max(32, inside // 8), fresh=False)
+    return found
+
+
+def wider(problem: Problem, recipe: Recipe) -> Recipe | None:
+    """The recipe with a wider network and more points; None where that is too large."""
+    network = recipe.network
+    if not isinstance(network, SIREN | MLP):
+        return None
+    larger = replace(network, width=math.ceil(WIDER * network.width))
+    if parameters(larger, len(problem.coordinates), len(problem.fields)) > LARGEST:
+        return None
+    return replace(recipe, network=larger, points=points_for(problem, larger))
+
+
+def words(network: Any) -> str:
+    """A network in a few words."""
+    if isinstance(network, SIREN):
+        scale = network.scale
+        shown = f"{scale:g}" if isinstance(scale, float | int) else dict(scale)
+        return f"SIREN, {network.depth} hidden layers of {network.width}, scale {shown}"
+    if isinstance(network, MLP):
+        kind = getattr(network.activation, "__name__", "?")
+        return f"{kind} perceptron, {network.depth} hidden layers of {network.width}"
+    return type(network).__name__
+
+
+def seconds(budget: str | float) -> float:
+    """A time such as 60, "60s", "5min" or "1.5h" in seconds.
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if isinstance(budget, int | float) and not isinstance(budget, bool):
+        found = float(budget)
+    else:
+        match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*(s|sec|min|m|h)?\s*", str(budget))
+        units = {None: 1, "s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600}
+        try:
+            found = float(match[1]) * units[match[2]] if match else math.nan
+        except ValueError:
+            found = math.nan
+    if not (math.isfinite(found) and found > 0):
+        raise ValueError(f"budget={budget!r}: give a time such as '60s', '5min' or 90 (seconds)")
+    return found
