@@ -11,15 +11,17 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import poise
-from poise import cache, cli, runs, sources, threads
+from poise import cache, cli, options, runs, sources, threads
 from poise.points import Sobol, Uniform
 from poise.training import compare
+from poise.training.display import ComparisonDisplay
 from poise.training.recipe import RECIPES, Recipe, describe, rebuild_recipe
 from poise.weighting import Annealing, Fixed
 
@@ -100,7 +102,7 @@ def test_help_lists_every_command(arguments):
     code, out, _ = call(*arguments)
     assert code == 0
     assert "Train physics-informed neural networks" in out
-    for name in ("problems", "train", "resume", "compare", "report"):
+    for name in ("problems", "train", "solve", "resume", "compare", "report"):
         assert f"  {name} " in out
 
 
@@ -120,7 +122,10 @@ def test_defaults_in_the_help_are_the_defaults():
         ("--seed", 1234),
     ):
         said = words.split(f" {option} ", 1)[1].split("[default: ", 1)[1].split("]")[0]
-        assert said == str(default), option
+        first, *others = said.split("; ")
+        assert first == str(default), option
+        for name, value in (other.split() for other in others):
+            assert value == str(getattr(RECIPES[name], option[2:])), option
 
 
 def test_problems_lists_the_zoo():
@@ -159,6 +164,17 @@ def test_version():
         (["compare", "heat.py", "--recipes", "fixed,magic"], ["'magic'", "fixed, annealing"]),
         (["compare", "heat.py", "--recipes", "fixed, fixed"], ["--recipes", "'fixed, fixed'"]),
         (["compare", "heat.py", "--recipes", ","], ["--recipes", "','"]),
+        (["train", "heat.py", "--recipe", "newton", "--lr", "0.1"], ["--lr", "'newton'"]),
+        (["train", "heat.py", "--recipe", "solve"], ["--recipe", "'solve'"]),
+        (["train", "heat.py", "--budget", "soon"], ["budget='soon'", "'60s'"]),
+        (["solve", "heat.py", "--budget", "soon"], ["budget='soon'", "'60s'"]),
+        (["solve", "heat.py", "--budget", "0"], ["budget='0'", "'60s'"]),
+        (["solve", "heat.py", "--tol", "0"], ["--tol", "0"]),
+        (["solve", "heat.py", "--tol", "1"], ["--tol", "1"]),
+        (["solve", "heat.py", "--tol", "small"], ["--tol", "'small'"]),
+        (["solve", "heat.py", "--memory-gb", "0"], ["--memory-gb", "0"]),
+        (["solve", "nowhere.py"], ["nowhere.py does not exist"]),
+        (["compare", "heat.py", "--recipes", "solve", "--budget", "-3s"], ["budget='-3s'"]),
         (["compare", "heat.py", "--seeds", "0"], ["--seeds", "0"]),
         (["compare", "nowhere.py"], ["nowhere.py does not exist"]),
         (["report", "nowhere"], ["nowhere does not exist"]),
@@ -436,7 +452,7 @@ def test_options_become_a_recipe():
         "ema": 0.0,
         "record_every": 3,
     }
-    assert cli.build_recipe("annealing", chosen) == Recipe(
+    assert options.build_recipe("annealing", chosen) == Recipe(
         name="annealing",
         network=poise.networks.MLP(9, 3, jnp.sin),
         points=Sobol(33, fresh=False),
@@ -448,9 +464,30 @@ def test_options_become_a_recipe():
     )
     nothing = dict.fromkeys(chosen) | {"fixed_points": False}
     for name, recipe in RECIPES.items():
-        assert cli.build_recipe(name, nothing) == recipe
-    loose = cli.build_recipe("fixed", {"ema": 0.5, "steps": 3}, strict=False)
+        assert options.build_recipe(name, nothing, strict=False) == recipe
+        if name != "solve":
+            assert options.build_recipe(name, nothing) == recipe
+    with pytest.raises(ValueError, match="'solve' makes its own choices: use `poise solve`"):
+        options.build_recipe("solve", nothing)
+    loose = options.build_recipe("fixed", {"ema": 0.5, "steps": 3}, strict=False)
     assert loose == replace(RECIPES["fixed"], steps=3)
+
+
+def test_options_of_newton():
+    newton = RECIPES["newton"]
+    chosen = {"width": 8, "depth": 3, "count": 64, "steps": 7, "seconds": 5.0}
+    built = options.build_recipe("newton", chosen)
+    assert built.network == replace(newton.network, width=8, depth=3)
+    assert built.points == replace(newton.points, count=64)
+    assert (built.steps, built.seconds, built.dtype) == (7, 5.0, "float64")
+    assert built.optimizer == newton.optimizer
+    fixed = options.build_recipe("newton", {"fixed_points": True})
+    assert fixed.points == Sobol(newton.points.count, fresh=False)
+    # In a comparison, steps and learning rate are those of the first-order recipes.
+    loose = options.build_recipe("newton", {"steps": 3, "lr": 0.1, "seconds": 9.0}, strict=False)
+    assert loose == replace(newton, seconds=9.0)
+    alone = options.build_recipe("solve", {"steps": 3, "seconds": 9.0}, strict=False)
+    assert alone == replace(RECIPES["solve"], seconds=9.0)
 
 
 # --- poise compare ---------------------------------------------------------------------------
@@ -562,16 +599,16 @@ def test_overhead_and_reduction_follow_from_the_runs(compared):
 
 
 def comparison_in(folder, **changes):
-    options = dict(zip(SIZE[::2], map(int, SIZE[1::2]), strict=True))
+    sizes = dict(zip(SIZE[::2], map(int, SIZE[1::2]), strict=True))
     chosen = {
-        "width": options["--width"],
-        "depth": options["--depth"],
-        "count": options["--points"],
+        "width": sizes["--width"],
+        "depth": sizes["--depth"],
+        "count": sizes["--points"],
         "steps": 5000,
         "record_every": 100,
         **changes,
     }
-    recipes = [cli.build_recipe(name, chosen, strict=False) for name in ("fixed", "annealing")]
+    recipes = [options.build_recipe(name, chosen, strict=False) for name in ("fixed", "annealing")]
     return compare.Comparison("heat.py", recipes, range(2), folder)
 
 
@@ -606,6 +643,7 @@ def made_up(folder, recipe, seed, status="budget spent", error=1.0, speed=100.0,
         "best_held_out": 0.1,
         "steps_per_second": speed,
         "train_seconds": seconds,
+        "peak_memory_mb": 200.0 + seed,
     }
     runs.write_json(folder / "runs" / f"{recipe}-seed{seed}" / runs.METRICS, metrics)
 
@@ -623,6 +661,7 @@ def test_table_by_hand(place):
     assert fixed["recipe"] == "fixed"
     assert fixed["best_relative_l2"] == {"median": 0.25, "min": 0.2, "max": 0.4}
     assert fixed["relative_l2"] == {"median": 1.25, "min": 1.2, "max": 1.4}
+    assert fixed["peak_memory_mb"] == {"median": 201.0, "min": 200.0, "max": 202.0}
     assert fixed["train_seconds"] == {"median": 2.0, "min": 1.0, "max": 5.0}
     assert (fixed["completed"], fixed["runs"]) == (3, 3)
     assert fixed["overhead_percent"] is fixed["reduction_percent"] is None
@@ -637,6 +676,114 @@ def test_table_by_hand(place):
         "annealing,1,diverged,,,1.0,115.0",
     ]
     assert len(lines) == 6
+
+
+# --- poise solve, and recipes of the second order ---------------------------------------------
+
+OSCILLATOR = """
+import jax.numpy as jnp
+import poise
+
+problem = poise.Problem(
+    coordinates={"x": (0, 1.5)},
+    fields=["u"],
+    terms={
+        "residual": poise.interior(lambda u: u.xx + u),
+        "end": poise.boundary("x", lambda u, x: u - jnp.sin(x)),
+    },
+    exact={"u": lambda x: jnp.sin(x)},
+    grid=50,
+)
+"""
+
+
+@pytest.fixture
+def oscillator(place):
+    (place / "oscillator.py").write_text(OSCILLATOR)
+    return place / "oscillator.py"
+
+
+def test_solve_prints_its_choices_and_leaves_a_folder(oscillator):
+    code, out, err = call("solve", "oscillator.py", "--budget", "8s", "--tol", "1e-3")
+    assert code == 0, err
+    for choice in ("network: SIREN", "points per place: residual", "loss weights: NTK"):
+        assert f"  {choice}" in err
+    run = runs.Run(Path("runs/oscillator-solve-seed1234"))
+    assert run.finished
+    assert run.config["solve"] == {"tol": 1e-3, "budget": 8.0}
+    (estimate,) = run.metrics["estimate"].values()
+    assert f"estimated relative L2 error of u: {estimate:.1e} (no exact solution used)" in out
+    assert f"{run.metrics['status']}: {run.metrics['message']}" in out
+    assert (run.path / "report.html").exists()
+    assert (run.path / "problem.py").read_text() == OSCILLATOR
+    assert "already holds a run" in refused("solve", "oscillator.py", "--out", run.path)
+
+
+def test_an_unfinished_solve_is_not_resumed(oscillator):
+    config = {"problem": {"name": "oscillator", "path": "oscillator.py"}, "recipe": {}}
+    runs.write_json(oscillator.parent / "run" / runs.CONFIG, {**config, "solve": {"tol": None}})
+    said = refused("resume", "run")
+    assert "run holds a solve, which is decided by the clock and begins anew" in said
+    assert "`poise solve oscillator.py`" in said
+
+
+def test_train_with_newton(oscillator):
+    arguments = ("--recipe", "newton", "--steps", 5, "--width", 8, "--no-report", "--out", "run")
+    code, out, err = call("train", "oscillator.py", *arguments)
+    assert code == 0, err
+    assert "budget spent: all 5 steps were taken" in out
+    run = runs.Run(oscillator.parent / "run")
+    assert run.history["step"].tolist() == [2, 4, 5]
+    assert (np.diff(run.history["loss"]) < 0).all()
+    newton = RECIPES["newton"]
+    network = replace(newton.network, width=8)
+    assert rebuild_recipe(run.config["recipe"]) == replace(newton, network=network, steps=5)
+
+
+@pytest.mark.slow
+def test_compare_newton_and_solve(oscillator):
+    command = [sys.executable, "-m", "poise", "compare", "oscillator.py", "--seeds", "1"]
+    command += ["--recipes", "newton,solve", "--budget", "6s", "--out", "both"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("newton", "solve"))]
+    assert [line.split()[0] for line in lines] == ["newton", "solve"]
+    assert all(line.rstrip().endswith("1/1") for line in lines)
+    left = {path: path.stat().st_mtime_ns for path in Path("both").glob("runs/*/*.*")}
+    again = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert {
+        path: path.stat().st_mtime_ns
+        for path in left
+        if path.name in ("config.json", "metrics.json", "history.csv")
+    }.items() <= left.items()
+
+
+@pytest.mark.parametrize("by_clock", [True, False])
+def test_a_comparison_hears_of_steps_or_of_seconds(by_clock):
+    told = []
+    teller = compare._Teller(told.append, by_clock)
+    with teller:
+        teller.choice("network: wide")
+        teller.update(500, None)
+    ((taken, row),) = told
+    assert row is None
+    assert (0 <= taken < 60) if by_clock else (taken == 500)
+
+
+def test_lengths_of_a_comparison(place, capsys):
+    recipes = [replace(RECIPES["fixed"], steps=10), replace(RECIPES["solve"], seconds=4.0)]
+    jobs = compare.Comparison("heat.py", recipes, [0], place / "both").jobs
+    lengths = {job.label: compare.length(job) for job in jobs}
+    assert lengths == {"fixed, seed 0": 10, "solve, seed 0": 4.0}
+    display = ComparisonDisplay(lengths)
+    for label, at, share in (("fixed, seed 0", 5, 0.5), ("solve, seed 0", 1.0, 0.25)):
+        display.update(label, "at", (at, {"seconds": 3.0, "held_out": 1.0}))
+        assert display._taken[label] == share
+    display.update("solve, seed 0", "ended", "converged")
+    assert display._taken["solve, seed 0"] == 1.0
+    assert "solve, seed 0: ended, converged" in capsys.readouterr().err
 
 
 # --- Threads ---------------------------------------------------------------------------------

@@ -14,8 +14,9 @@ from nested import assert_close, multi_indices, nested, quick
 from poise.derivatives import propagate
 from poise.derivatives.streams import single
 from poise.geometry import Box
-from poise.networks import MLP, SIREN, Architecture, Embedding
+from poise.networks import MLP, SIREN, Architecture, Embedding, grow
 from poise.networks.embedding import HALF
+from poise.networks.siren import Waves
 from poise.training.recipe import describe, rebuild
 
 UNIT = Box(("t", "x"), (0.0, 0.0), (1.0, 1.0))
@@ -29,12 +30,12 @@ def building(network, domain=UNIT, outputs=1, dtype=jnp.float32):
 
 
 def build(*arguments, key=0, **options):
-    return quick(building(*arguments, **options))(key)
+    return building(*arguments, **options)(key)  # it computes in NumPy in part
 
 
 def shape_of(*arguments, **options):
-    """The network without numbers in it, which takes no time."""
-    return jax.eval_shape(building(*arguments, **options), 0)
+    """A network of which the shapes matter and no numbers."""
+    return build(*arguments, **options)
 
 
 def parameters(network):
@@ -374,3 +375,116 @@ def test_a_network_written_down_before_there_were_harmonics_has_one():
     written = describe(MLP())
     del written["harmonics"]
     assert rebuild(written) == MLP()
+
+
+# Waves
+
+
+def test_a_first_layer_of_waves_is_that_of_the_formula(x64):
+    """Coordinates t, x, y with x periodic: its phase is 2π(x + 1)/1.5."""
+    network = build(SIREN(6, 1), TUBE, dtype=jnp.float64)
+    first, last = network.layers
+    assert isinstance(first, Waves)
+    assert first.weight.shape == (6, 2) and first.numbers.shape == (6, 1)
+    w, k, b = np.asarray(first.weight), np.asarray(first.numbers), np.asarray(first.bias)
+    for t, x, y in np.random.default_rng(0).uniform(-2, 2, (4, 3)):
+        angle = w @ [2 * t - 1, (y - 3.5) / 1.5] + k[:, 0] * 2 * np.pi * (x + 1) / 1.5 + b
+        expected = np.asarray(last.weight) @ np.sin(angle) + last.bias
+        np.testing.assert_allclose(network(jnp.array([t, x, y])), expected, rtol=1e-10)
+
+
+def test_wave_numbers_are_whole_spread_by_their_scale_and_not_trained():
+    network = build(SIREN(2000, 1, scale={"x": 3.0}), TUBE)
+    first = network.layers[0]
+    assert jnp.issubdtype(first.numbers.dtype, jnp.integer)
+    # Rounding adds the variance of the rounding error, 1/12.
+    assert np.var(first.numbers) == pytest.approx(9 + 1 / 12, rel=0.15)
+    assert abs(np.mean(first.numbers)) < 4 * 3.1 / np.sqrt(2000)
+    trained, kept = eqx.partition(network, eqx.is_inexact_array)
+    assert trained.layers[0].numbers is None and kept.layers[0].numbers is not None
+    assert trained.layers[0].weight is not None and trained.layers[0].bias is not None
+    # More oscillations are expected: larger wave numbers.
+    more = build(SIREN(2000, 1, oscillations={"x": 10}), TUBE).layers[0].numbers
+    assert np.var(more) == pytest.approx(100 + 1 / 12, rel=0.15)
+
+
+def test_where_all_coordinates_are_periodic_all_of_the_first_layer_is_waves(x64):
+    network = build(SIREN(5, 2), TORUS, dtype=jnp.float64)
+    assert network.layers[0].weight.shape == (5, 0)
+    assert network.layers[0].numbers.shape == (5, 2)
+    point = jnp.array([0.1, 0.9])
+    for shift in ([1.5, 0.0], [0.0, -2.0], [-3.0, 4.0]):
+        np.testing.assert_allclose(network(point + jnp.array(shift)), network(point), rtol=1e-10)
+
+
+# Wider networks
+
+
+GROWN = {
+    "MLP": (MLP(4, 2), MLP(7, 2), SKEW),
+    "MLP, periodic": (MLP(4, 3, harmonics=2), MLP(6, 3, harmonics=2), TUBE),
+    "SIREN": (SIREN(4, 2), SIREN(9, 2), SKEW),
+    "SIREN, waves": (SIREN(4, 2), SIREN(9, 2), TUBE),
+    "SIREN, harmonics": (SIREN(4, 1, harmonics=2), SIREN(5, 1, harmonics=2), TUBE),
+    "the same width": (SIREN(4, 2), SIREN(4, 2), TUBE),
+}
+
+
+@pytest.mark.parametrize("name", GROWN)
+def test_a_grown_network_has_the_function_with_all_its_derivatives(name, x64):
+    small, large, domain = GROWN[name]
+    network = build(small, domain, 2, dtype=jnp.float64, key=1)
+    wider = build(large, domain, 2, dtype=jnp.float64, key=2)
+    grown = grow(network, wider)
+    assert jax.tree.map(jnp.shape, grown) == jax.tree.map(jnp.shape, wider)
+    points = jax.random.uniform(jax.random.key(1), (3, 4), float, 0.1, 0.4)
+    streams = [single(alpha) for alpha in multi_indices(3, 2)]
+    each = (network, grown, wider)
+    before, after, fresh = quick(lambda p: [propagate(n, p, streams) for n in each])(points)
+    for stream, values in before.items():
+        assert_close(after[stream], values, stream, tolerance=1e-14)
+    assert np.abs(fresh[single(())] - before[single(())]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name in GROWN if name != "the same width"])
+def test_new_units_can_learn(name, x64):
+    """What they give starts at zero and has a gradient; what they take in is not zero."""
+    small, large, domain = GROWN[name]
+    network = build(small, domain, dtype=jnp.float64, key=1)
+    grown = grow(network, build(large, domain, dtype=jnp.float64, key=2))
+    point = jnp.array([0.3, 0.2, 0.4])
+    gradient = eqx.filter_jit(eqx.filter_grad(lambda n: n(point)[0]))(grown)
+    old = small.width
+    for index, (layer, slopes) in enumerate(zip(grown.layers, gradient.layers, strict=True)):
+        if index:
+            assert np.all(layer.weight[: old if index < small.depth else None, old:] == 0)
+            assert np.all(slopes.weight[: old if index < small.depth else None, old:] != 0)
+        if index < small.depth:
+            assert np.all(layer.weight[old:] != 0)
+
+
+@pytest.mark.parametrize(
+    ("wider", "domain", "words"),
+    [
+        (MLP(7, 3), SKEW, "same depth and activation"),
+        (MLP(7, 2, jnp.sin), SKEW, "same depth and activation"),
+        (SIREN(7, 2), SKEW, "same depth and activation"),
+        (MLP(3, 2), SKEW, r"shape \(4, 3\) does not fit into \(3, 3\)"),
+        (MLP(7, 2), UNIT, "same inputs"),
+        (MLP(7, 2), TUBE, "same inputs"),
+    ],
+)
+def test_a_network_grows_into_one_of_its_kind_only(wider, domain, words):
+    network = build(MLP(4, 2), SKEW)
+    with pytest.raises(ValueError, match=words):
+        grow(network, build(wider, domain))
+
+
+def test_a_grown_network_keeps_inputs_and_outputs():
+    network = build(MLP(4, 2), TUBE)
+    with pytest.raises(ValueError, match=r"as many outputs; .* 1 and 2 outputs"):
+        grow(network, build(MLP(6, 2), TUBE, outputs=2))
+    with pytest.raises(ValueError, match=r"same inputs.* 4 and 6 inputs"):
+        grow(network, build(MLP(6, 2, harmonics=2), TUBE))
+    with pytest.raises(ValueError, match="same inputs"):
+        grow(build(SIREN(4, 2), TUBE), build(SIREN(6, 2, harmonics=1), TUBE))

@@ -12,7 +12,17 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from poise import optimizers
-from poise.optimizers import LBFGS, SOAP, SSBFGS, Adam, Optax, SSBroyden, View, weighted_sum
+from poise.optimizers import (
+    LBFGS,
+    SOAP,
+    SSBFGS,
+    Adam,
+    GaussNewton,
+    Optax,
+    SSBroyden,
+    View,
+    weighted_sum,
+)
 from poise.training.recipe import describe, rebuild
 
 OPTIMIZERS = {
@@ -22,6 +32,7 @@ OPTIMIZERS = {
     "lbfgs": LBFGS(memory=8),
     "ssbfgs": SSBFGS(),
     "ssbroyden": SSBroyden(),
+    "gauss-newton": GaussNewton(),
 }
 SEARCHING = [name for name, each in OPTIMIZERS.items() if each.needs]
 QUASI_NEWTON = ["lbfgs", "ssbfgs", "ssbroyden"]
@@ -86,6 +97,7 @@ def view_of(optimizer, params, wanted, changed=False, reach=np.inf):
         )
     weights = {n: jnp.asarray(w, wanted.dtype) for n, w in WEIGHTS.items()}
     flat, layout = ravel_pytree(params)
+    jacobian = jax.jacrev(lambda v: rows(layout(v)))(flat)
     return View(
         losses,
         gradients,
@@ -93,7 +105,9 @@ def view_of(optimizer, params, wanted, changed=False, reach=np.inf):
         weighted_sum(weights, gradients),
         changed,
         rows,
-        jax.jacrev(lambda v: rows(layout(v)))(flat),
+        rows(params),
+        jacobian,
+        lambda: jacobian.T @ jacobian,
     )
 
 
@@ -196,6 +210,8 @@ def test_the_view_is_what_it_says(name):
     assert float(view.value(params)) == pytest.approx(float(view.loss), rel=1e-14)
     flat = ravel_pytree(view.gradient)[0]
     np.testing.assert_allclose(2 * view.jacobian.T @ view.rows(params), flat, rtol=1e-11)
+    np.testing.assert_array_equal(view.residual, view.rows(params))
+    np.testing.assert_allclose(view.gram(), view.jacobian.T @ view.jacobian, rtol=1e-13)
 
 
 @pytest.mark.usefixtures("x64")

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 from scipy.stats import qmc
 
+import poise
 from nested import quick
 from poise.geometry import Box
-from poise.points import Sampler, Sobol, Uniform, samplers_for, to_unit
+from poise.losses import Model, Objective
+from poise.optimizers import LBFGS, Adam, GaussNewton, SSBroyden
+from poise.points import Adaptive, Sampler, Sobol, Uniform, samplers_for, to_unit
+from poise.training.step import Step
+from poise.weighting import Fixed
 
 SAMPLERS = [Uniform, Sobol]
 DTYPES = [np.float32, np.float64]
@@ -26,10 +31,13 @@ def draw(sampler, dimension, key=0, dtype=np.float64, prepared_with=0):
 @cache
 def drawing(sampler, dimension, dtype):
     @quick
-    def drawn(key, prepared_with):
-        prepared = sampler.prepare(jax.random.key(prepared_with), dimension, dtype)
+    def draw_from(prepared, key):
         bits = jax.random.bits(jax.random.key(key), (sampler.noise(dimension),), jnp.uint32)
         return sampler.draw(bits, prepared, dtype)
+
+    def drawn(key, prepared_with):
+        # What is prepared once is computed in NumPy.
+        return draw_from(sampler.prepare(jax.random.key(prepared_with), dimension, dtype), key)
 
     return drawn
 
@@ -231,3 +239,192 @@ def test_a_sampler_needs_a_positive_number_of_points(kind, count, unchecked):
 
 def test_a_sampler_is_what_the_library_takes_it_for():
     assert all(issubclass(kind, Sampler) for kind in SAMPLERS)
+
+
+# Points where the residual is large
+
+
+def test_adaptive_points_start_as_a_sobol_sequence_and_take_no_random_numbers():
+    sampler = Adaptive(32)
+    assert sampler.noise(3) == 0 and not sampler.fresh
+    np.testing.assert_array_equal(draw(sampler, 3), draw(Sobol(32, fresh=False), 3))
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "drawn"), [(32, 0.5, 16), (10, 0.25, 2), (10, 1, 10), (3, 0.01, 1)]
+)
+def test_a_share_of_the_points_is_drawn(count, share, drawn):
+    assert Adaptive(count, share=share).drawn == drawn
+
+
+@cache
+def choosing(sampler):
+    @jax.jit
+    def choose(keys, candidates, sizes, former):
+        one = jax.vmap(lambda key: sampler.choose(key, candidates, sizes, former))
+        return one(jax.random.split(keys, 400))[:, 0].astype(int)
+
+    return choose
+
+
+def chosen(sampler, sizes, key=0):
+    """Numbers of the candidates taken, in each of 400 drawings; -1 for a former point."""
+    candidates = jnp.arange(len(sizes), dtype=float)[None]
+    former = jnp.full((1, sampler.drawn), -1.0)
+    return np.asarray(
+        choosing(sampler)(jax.random.key(key), candidates, jnp.asarray(sizes, float), former)
+    )
+
+
+@pytest.mark.parametrize(("power", "floor"), [(1.0, 1.0), (2.0, 0.5), (1.0, 0.0), (0.0, 3.0)])
+def test_candidates_are_taken_by_the_density_of_the_residual(power, floor):
+    """One of 40 in each of 400 drawings, ten of them with a large residual: chi-square."""
+    sizes = np.where(np.arange(40) < 10, 7.0, 1.0)
+    density = sizes**power / np.mean(sizes**power) + floor
+    found = np.concatenate(
+        [chosen(Adaptive(1, power=power, floor=floor), sizes, key).ravel() for key in range(5)]
+    )
+    expected = found.size * density / density.sum()
+    statistic = np.sum((np.bincount(found, minlength=40) - expected) ** 2 / expected)
+    assert 15 < statistic < 75  # 39 degrees of freedom: beyond in one of a thousand cases
+    # A wrong density is noticed.
+    flat = np.full(40, found.size / 40)
+    gap = np.sum((np.bincount(found, minlength=40) - flat) ** 2 / flat)
+    assert gap > 200 or power == 0
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1.0, 1e30])
+def test_no_candidate_is_taken_twice_whatever_the_size_of_the_residual(factor):
+    with jax.enable_x64(False):
+        found = chosen(Adaptive(8, share=1, power=2.0), factor * np.linspace(1, 5, 12))
+    assert all(len(set(row)) == 8 and min(row) >= 0 for row in found)
+    # Without a floor and the others zero there is no choice.
+    sizes = np.where(np.arange(12) < 8, factor, 0)
+    found = chosen(Adaptive(8, share=1, floor=0.0), sizes)
+    np.testing.assert_array_equal(np.sort(found), np.broadcast_to(np.arange(8), found.shape))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_candidates_whose_residual_is_no_number_are_never_taken(bad):
+    sizes = np.where(np.arange(24) % 3 == 0, bad, np.arange(24) + 1.0)
+    found = chosen(Adaptive(8, share=1), sizes)
+    assert np.all(found % 3 != 0) and np.all(found >= 0)
+    assert np.mean(found > 12) > 0.5  # and the others by their size
+    # Where only five are left, three former points stay.
+    found = chosen(Adaptive(8, share=1), np.where(np.arange(24) < 5, 1.0, bad))
+    expected = [-1, -1, -1, 0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(np.sort(found), np.broadcast_to(expected, found.shape))
+
+
+def test_where_the_residual_vanishes_all_candidates_are_alike():
+    found = chosen(Adaptive(4, share=1), np.zeros(12))
+    counts = np.bincount(found.ravel(), minlength=12)
+    assert np.all(counts > 0.5 * found.size / 12)
+    assert np.all(chosen(Adaptive(4, share=1, floor=0.0), np.zeros(12)) == -1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"count": 0}, "positive number of points"),
+        ({"fresh": True}, "Adaptive(fresh=True)"),
+        ({"share": 0.0}, "Adaptive(share=0.0)"),
+        ({"share": 1.5}, "Adaptive(share=1.5)"),
+        ({"share": np.nan}, "Adaptive(share=nan)"),
+        ({"every": 0}, "Adaptive(every=0)"),
+        ({"every": True}, "Adaptive(every=True)"),
+        ({"candidates": 2.5}, "Adaptive(candidates=2.5)"),
+        ({"power": -1.0}, "Adaptive(power=-1.0)"),
+        ({"floor": np.inf}, "Adaptive(floor=inf)"),
+    ],
+)
+def test_bad_settings_of_adaptive_points_are_refused_by_name(options, words, unchecked):
+    with pytest.raises(ValueError, match=r"points|Adaptive") as caught:
+        Adaptive(**{"count": 8, **options})
+    assert words in str(caught.value)
+
+
+def peaked():
+    """A residual that is large for t + x > 1.6, and one on two sides, large for t < 0.2."""
+    terms = {
+        "r": poise.interior(lambda u, t, x: u + jnp.where(t + x > 1.6, 100.0, 0.0)),
+        "b": poise.boundary("x", lambda u, t: u + jnp.where(t < 0.2, 100.0, 0.0)),
+        "i": poise.initial(lambda u: u - 1),
+    }
+    return poise.Problem({"t": (0, 1), "x": (0, 1)}, ["u"], terms)
+
+
+def objective_of(**samplers):
+    samplers = {"r": Adaptive(64), "b": Adaptive(16, share=0.25), "i": Uniform(4), **samplers}
+    with jax.enable_x64(False):
+        return Objective(peaked(), samplers, jax.random.key(0), np.float32)
+
+
+def test_terms_are_refined_where_their_residual_is_large_and_keep_their_sides():
+    objective, model = objective_of(), Model(lambda p: p[:1], {})
+    points = objective.kept_points()
+    assert set(points) == {"r", "b"}
+
+    @jax.jit
+    def refine(key):
+        return {term: objective.refine(term, model, points[term], key) for term in points}
+
+    found = refine(jax.random.key(1))
+    (inside,), (left, right) = found["r"], found["b"]
+    np.testing.assert_array_equal(inside[:, :32], points["r"][0][:, :32])
+    t, x = np.asarray(inside[:, 32:])
+    assert np.mean(t + x > 1.6) > 0.25  # three times the share of the area
+    assert len(set(t)) == 32 and np.all((inside >= 0) & (inside <= 1))
+    for side, former, at in ((left, points["b"][0], 0), (right, points["b"][1], 1)):
+        assert side.shape == (2, 16) and np.all(side[1] == at)
+        np.testing.assert_array_equal(side[:, :12], former[:, :12])
+        assert np.all(side[0, 12:] != former[0, 12:])
+    assert np.all(left[0, 12:] != right[0, 12:])
+    again, other = refine(jax.random.key(1)), refine(jax.random.key(2))
+    np.testing.assert_array_equal(again["r"][0], inside)
+    assert np.all(other["r"][0][:, 32:] != inside[:, 32:])
+
+
+def step_with(optimizer, **samplers):
+    network = poise.networks.MLP(3, 1).build(
+        peaked().domain, 1, jax.random.key(0), np.dtype("float32")
+    )
+    return Step(objective_of(**samplers), Fixed(), optimizer, Model(network, {}))
+
+
+def test_a_step_draws_points_anew_at_multiples_of_every_and_only_then():
+    """Interior every 2 steps, sides every 3; the optimizer is told of it."""
+    seen = []
+
+    class Telling(SSBroyden):
+        def step(self, params, state, view):
+            jax.debug.callback(lambda changed: seen.append(bool(changed)), view.changed)
+            return params, state, {}
+
+    samplers = {"r": Adaptive(16, every=2), "b": Adaptive(16, every=3), "i": Sobol(4, fresh=False)}
+    step = step_with(Telling(), **samplers)
+    compiled, state = quick(step), step.init(jax.random.key(5))
+    redrawn = {"r": [], "b": []}
+    for n in range(8):
+        after, _ = compiled(state)
+        for term, when in redrawn.items():
+            pair = after.points[term], state.points[term]
+            same = [np.array_equal(a, b) for a, b in zip(*pair, strict=True)]
+            assert len(set(same)) == 1
+            if not same[0]:
+                when.append(n)
+        state = after
+    jax.effects_barrier()
+    assert redrawn == {"r": [2, 4, 6], "b": [3, 6]}
+    assert [n for n, changed in enumerate(seen) if changed] == [2, 3, 4, 6]
+    assert len(seen) == 8
+
+
+@pytest.mark.parametrize("optimizer", [GaussNewton(), SSBroyden(), LBFGS()])
+def test_optimizers_that_compare_losses_refuse_fresh_points(optimizer):
+    with pytest.raises(ValueError, match=type(optimizer).__name__) as caught:
+        step_with(optimizer)
+    for words in ("its points must stay", "'i'", "Uniform(count=4", "Sobol(512, fresh=False)"):
+        assert words in str(caught.value)
+    step_with(optimizer, i=Sobol(4, fresh=False))
+    step_with(Adam(1e-3))

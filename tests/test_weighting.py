@@ -16,7 +16,7 @@ import poise
 from poise import weighting
 from poise.training.recipe import Recipe
 from poise.training.run import prepare
-from poise.weighting import Annealing, Fixed, Signals
+from poise.weighting import NTK, Annealing, EqualLosses, Fixed, GradNorm, Signals
 
 TERMS = ("residual", "initial", "boundary")
 RULES = {
@@ -27,6 +27,9 @@ RULES = {
     "annealing-at-once": Annealing(every=1, ema=0),
     "annealing-bounds": Annealing(minimum=0.5, maximum=2.0),
     "annealing-reference": Annealing(reference="boundary"),
+    "ntk": NTK(),
+    "grad-norm": GradNorm(),
+    "equal-losses": EqualLosses(maximum=1.5),
 }
 
 
@@ -62,6 +65,7 @@ def signals_for(rule, names=TERMS, dtype=jnp.float32, zero=False):
     return Signals(
         losses if "losses" in rule.needs else None,
         gradients if "gradients" in rule.needs else None,
+        {n: 7 * loss for n, loss in losses.items()} if "traces" in rule.needs else None,
     )
 
 
@@ -81,7 +85,7 @@ def test_every_public_rule_is_tested_here():
         for kind in public
         if isinstance(kind, type)
         and issubclass(kind, weighting.Weighting)
-        and kind is not weighting.Weighting
+        and not getattr(kind, "__abstractmethods__", None)
     }
     assert kinds == {type(rule) for rule in RULES.values()}
 

@@ -147,7 +147,8 @@ def resume(folder: Path, thread_count: int | None, checkpoint_seconds: float, re
     if "solve" in config:
         raise ValueError(
             f"{folder} holds a solve, which is decided by the clock and begins anew: give "
-            f"`poise solve {config['problem']['name']}` with another --out"
+            f"`poise solve {config['problem'].get('path', config['problem']['name'])}` with "
+            "another --out"
         )
     recipe = rebuild_recipe(config["recipe"])
     problem = sources.reload(config["problem"]["name"], config["problem"], folder / "problem.py")

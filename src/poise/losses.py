@@ -125,8 +125,10 @@ class Objective:
             shape = (len(block.patch.free), sampler.candidates * sampler.drawn)
             candidates = block.patch.from_unit(jax.random.uniform(where, shape, self.dtype))
             residuals = self.block_residual_at(block, model, candidates)
-            chosen = sampler.choose(which, candidates, jnp.sqrt(jnp.sum(residuals**2, axis=0)))
-            found.append(former.at[:, sampler.count - sampler.drawn :].set(chosen))
+            sizes = jnp.sqrt(jnp.sum(residuals**2, axis=0))
+            stays = sampler.count - sampler.drawn
+            chosen = sampler.choose(which, candidates, sizes, former[:, stays:])
+            found.append(former.at[:, stays:].set(chosen))
         return tuple(found)
 
     def residuals(self, model: Model, points: Points) -> dict[str, tuple[Float[Array, "_ _"], ...]]:

@@ -173,7 +173,7 @@ def _sampler(default: Any, optimizer: optimizers.Optimizer, given: dict[str, Any
     if "sampler" in given:
         return SAMPLERS[given["sampler"]](count, not fixed)
     if isinstance(default, points.Adaptive):
-        return (
-            points.Sobol(count, fresh=False) if "fixed_points" in given else points.Adaptive(count)
-        )
+        if "fixed_points" in given:
+            return points.Sobol(count, fresh=False)
+        return replace(default, count=count)
     return replace(default, count=count, fresh=not fixed)

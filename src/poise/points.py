@@ -170,16 +170,27 @@ class Adaptive(Sampler):
         return to_unit(prepared, dtype)
 
     def choose(
-        self, key: PRNGKeyArray, candidates: Float[Array, "d C"], sizes: Float[Array, " C"]
+        self,
+        key: PRNGKeyArray,
+        candidates: Float[Array, "d C"],
+        sizes: Float[Array, " C"],
+        former: Float[Array, "d drawn"],
     ) -> Float[Array, "d drawn"]:
-        """Of the candidates, those to take, by the size |r| of the residual at each."""
-        powered = sizes**self.power
-        density = powered / (jnp.mean(powered) + jnp.finfo(sizes.dtype).tiny) + self.floor
+        """Of the candidates, those to take, by the size |r| of the residual at each.
+
+        None is taken where the residual is not a finite number, or the density is zero; where
+        too few are left, points of `former` stay.
+        """
+        usable, tiny = jnp.isfinite(sizes), jnp.finfo(sizes.dtype).tiny
+        sizes = jnp.where(usable, sizes, 0)
+        # The density does not depend on the unit of r: powers of shares do not overflow.
+        powered = jnp.where(usable, (sizes / (jnp.max(sizes) + tiny)) ** self.power, 0)
+        mean = jnp.sum(powered) / jnp.maximum(jnp.sum(usable), 1)
+        density = jnp.where(usable, powered / (mean + tiny) + self.floor, 0)
         # Largest of log p plus Gumbel noise: a draw without repetition (Efraimidis & Spirakis).
         noise = jax.random.gumbel(key, sizes.shape, sizes.dtype)
-        score = jnp.where(jnp.isfinite(density), jnp.log(density) + noise, -jnp.inf)
-        _, best = jax.lax.top_k(score, self.drawn)
-        return candidates[:, best]
+        best_scores, best = jax.lax.top_k(jnp.log(density) + noise, self.drawn)
+        return jnp.where(jnp.isfinite(best_scores), candidates[:, best], former)
 
 
 def to_unit(integers: Any, dtype: Any) -> Any:

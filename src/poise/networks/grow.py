@@ -37,11 +37,21 @@ def grow(network: Perceptron, wider: Perceptron) -> Perceptron:
     Raises
     ------
     ValueError
-        If `wider` is not at least as wide in every layer, or of another depth or activation.
+        If `wider` is not at least as wide in every layer, of another depth or activation, or of
+        other inputs or outputs.
     """
     same = len(network.layers) == len(wider.layers) and network.activation is wider.activation
     if not same:
         raise ValueError("grow: the wider network must have the same depth and activation")
+    # What is not an array (the scaling of the inputs, which are phases) is in the structure.
+    outputs = len(network.layers[-1].bias), len(wider.layers[-1].bias)
+    if jax.tree.structure(network) != jax.tree.structure(wider) or outputs[0] != outputs[1]:
+        raise ValueError(
+            "grow: the wider network must be of the same kind, see the same inputs (the same "
+            "domain, as many harmonics) and have as many outputs; they have "
+            f"{network.embedding.size} and {wider.embedding.size} inputs, {outputs[0]} and "
+            f"{outputs[1]} outputs"
+        )
     layers = []
     for index, (old, new) in enumerate(zip(network.layers, wider.layers, strict=True)):
         layers.append(_embed(old, new, first=index == 0))

@@ -88,7 +88,7 @@ class Dense(eqx.Module):
 class Perceptron(eqx.Module):
     """An `MLP` or a `SIREN` with its parameters."""
 
-    layers: tuple[Dense, ...]
+    layers: tuple[Any, ...]  # `Dense`, or as the first one `poise.networks.siren.Waves`
     activation: Callable[[Array], Array] = eqx.field(static=True)
     embedding: Embedding
 

@@ -9,9 +9,9 @@ way         factorization                   memory, numbers         accuracy
 `Dense`     QR of J, then of [R; √μ I]      about 4 M P + 6 P²      that of J itself
             (early on: Cholesky of JᵀJ+μI)                          (its square root)
 `Kernel`    Cholesky of J Jᵀ + μ I          about 3 M P + 3 M²      square root; for M < P
-`Gram`      Cholesky of JᵀJ + μI, summed    about 4 P²              square root
-            over pieces of J
-`Krylov`    none: conjugate gradients       vectors                 by its tolerance
+`Gram`      Cholesky of JᵀJ + μI, summed    about 6 P²              square root
+            over pieces of J          and 20 M √P
+`Krylov`    none: conjugate gradients       about 45 M √P           by its tolerance
 ==========  ==============================  ======================  =======================
 
 The normal equations square the condition number: with dampings below about 1e-12 of the largest
@@ -22,6 +22,7 @@ SIAM 1996, section 2.2), while QR goes on to the precision of J.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -91,6 +92,15 @@ def _there(part: Any) -> Any:
     return part
 
 
+def _linearization(rows: int, parameters: int) -> int:
+    """Numbers that products with J take where J is not held: about 20 √P for each row.
+
+    What a network and its derivatives compute at a point is kept: some streams of all its units,
+    and of P parameters there are a few √P units. Measured, not derived.
+    """
+    return math.ceil(20 * rows * math.sqrt(parameters))
+
+
 def _triangular(factor: Array, right: Array, transposed: bool = False) -> Array:
     return jax.scipy.linalg.solve_triangular(factor, right, trans=1 if transposed else 0)
 
@@ -107,10 +117,12 @@ class Dense(Solver):
 
     def prepare(self, at: Linearized, precise: Array) -> tuple[Any, Array]:
         jacobian = _there(at.jacobian)
-        size = jacobian.shape[1]
+        rows, size = jacobian.shape
 
         def reduce() -> Array:
             both = jnp.concatenate([jacobian, at.residual[:, None]], axis=1)
+            # With fewer rows than columns, zeros make the factor as large as the square.
+            both = jnp.pad(both, ((0, max(0, size - rows)), (0, 0)))
             return jnp.linalg.qr(both, mode="r")[:size]
 
         def square() -> Array:
@@ -176,7 +188,7 @@ class Gram(Solver):
     holds_jacobian = False
 
     def numbers(self, rows: int, parameters: int) -> int:
-        return 4 * parameters**2 + 10 * rows
+        return 6 * parameters**2 + _linearization(rows, parameters)
 
     def prepare(self, at: Linearized, precise: Array) -> tuple[Any, Array]:
         square = _there(at.gram)()
@@ -212,11 +224,12 @@ class Krylov(Solver):
     holds_jacobian = False
 
     def numbers(self, rows: int, parameters: int) -> int:
-        return 20 * (rows + parameters)
+        # Conjugate gradients and the transpose keep more than twice what one pass does.
+        return 20 * parameters + math.ceil(45 * rows * math.sqrt(parameters))
 
     def prepare(self, at: Linearized, precise: Array) -> tuple[Any, Array]:
         # The largest eigenvalue of JᵀJ, by a few steps of the power method.
-        def grow(_: int, vector: Array) -> Array:
+        def grow(_: Any, vector: Array) -> Array:
             longer = at.backward(at.forward(vector))
             return longer / (jnp.linalg.norm(longer) + jnp.finfo(longer.dtype).tiny)
 
@@ -243,19 +256,19 @@ class Krylov(Solver):
 
 
 def choose(rows: int, parameters: int, bytes_allowed: float, itemsize: int) -> Solver:
-    """The most accurate solver that fits.
+    """The most accurate solver that fits into 7/8 of the memory; the rest is for J's pieces.
 
     Raises
     ------
     ValueError
-        If not even vectors fit.
+        If not even products with J fit.
     """
     candidates: list[Solver] = [Kernel()] if rows < parameters else [Dense()]
     candidates += [Gram(), Krylov()]
     for solver in candidates:
-        if itemsize * solver.numbers(rows, parameters) <= bytes_allowed:
+        if 8 * itemsize * solver.numbers(rows, parameters) <= 7 * bytes_allowed:
             return solver
-    least = itemsize * candidates[-1].numbers(rows, parameters) / 2**20
+    least = 8 / 7 * itemsize * min(s.numbers(rows, parameters) for s in candidates) / 2**20
     raise ValueError(
         f"GaussNewton: {bytes_allowed / 2**20:.3g} MiB hold no step for {rows} residuals and "
         f"{parameters} parameters; allow at least {least:.3g} MiB, or use fewer points"

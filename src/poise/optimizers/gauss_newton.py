@@ -249,7 +249,7 @@ class GaussNewton(Optimizer):
         nearer = jnp.maximum(state.below - 1, 1)
         came_back = end.accepted > 0.99 * state.damping
         next_below = jnp.where(
-            end.accepted == start.damping,
+            end.found & (end.accepted == start.damping),
             further,
             jnp.where(came_back, nearer, jnp.maximum(state.below, 1)),
         )

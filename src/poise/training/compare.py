@@ -11,6 +11,7 @@ import multiprocessing
 import queue
 import signal
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,8 @@ ENDED_WELL = ("budget spent", "converged", "stalled")
 """Statuses of a run whose result counts."""
 
 Event = tuple[int, str, Any]
-"""(job, "at", (steps taken, row or None)), (job, "ended", status) or (job, "failed", why)."""
+"""(job, "at", (how much of its `length`, row or None)), (job, "ended", status) or
+(job, "failed", why)."""
 
 
 class Comparison:
@@ -271,6 +273,7 @@ def _run_job(run: Any, job: Job, tell: Callable[[Any], None]) -> str:
     problem, origin = sources.find(job.problem)
     copy_source(origin, job.folder)
     recipe = rebuild_recipe(job.recipe)
+    teller = _Teller(tell, by_clock=bool(recipe.seconds))
     if recipe.network is None:
         from poise.training import recipes
         from poise.training.solve import run_plan
@@ -285,7 +288,7 @@ def _run_job(run: Any, job: Job, tell: Callable[[Any], None]) -> str:
             seed=job.seed,
             out=job.folder,
             origin=origin,
-            display=_Teller(tell),
+            display=teller,
             extra={"threads": 1},
         )
         return solution.status
@@ -296,7 +299,7 @@ def _run_job(run: Any, job: Job, tell: Callable[[Any], None]) -> str:
         out=job.folder,
         resume=True,
         origin=origin,
-        display=_Teller(tell),
+        display=teller,
         extra={"threads": 1},
     )
     return solution.status
@@ -305,10 +308,13 @@ def _run_job(run: Any, job: Job, tell: Callable[[Any], None]) -> str:
 class _Teller:
     """Stands where a display stands, and passes on what it is told."""
 
-    def __init__(self, tell: Callable[[Any], None]) -> None:
+    def __init__(self, tell: Callable[[Any], None], by_clock: bool) -> None:
         self._tell = tell
+        self._by_clock = by_clock
+        self._start = time.perf_counter()
 
     def __enter__(self) -> _Teller:
+        self._start = time.perf_counter()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -317,10 +323,11 @@ class _Teller:
     def say(self, text: str) -> None:
         self._tell((0, None))
 
-    choice = say
+    def choice(self, line: str) -> None:
+        pass  # it is in config.json
 
     def update(self, taken: int, row: dict[str, float] | None) -> None:
-        self._tell((taken, row))
+        self._tell((time.perf_counter() - self._start if self._by_clock else taken, row))
 
 
 def copy_source(origin: Mapping[str, Any], folder: Path) -> None:

@@ -236,11 +236,9 @@ class ComparisonDisplay:
             self._bar.stop()
 
     def update(self, label: str, kind: str, what: Any) -> None:
-        """Show an event of a run: "at" (steps, row), "ended" status, or "failed" why."""
+        """Show an event of a run: "at" (steps or seconds, row), "ended" status, or "failed" why."""
         if kind == "at":
             taken, row = what
-            if self.lengths[label] < 1e4 and row:  # seconds, or a few hundred steps
-                taken = max(taken if taken < self.lengths[label] else 0, row["seconds"])
             self._taken[label] = min(1.0, taken / self.lengths[label])
             self._bar.update(self._tasks[label], completed=self._taken[label])
             if row:

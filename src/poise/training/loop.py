@@ -53,15 +53,22 @@ class Limits:
     seconds
         Of compiling and training, over all parts of the run.
     patience
-        Rows of the history over which the held-out criterion has to fall.
+        Rows of the history, of the loop's own, over which the held-out criterion has to fall.
     fall
         By what factor; below it the run has stalled.
+    settled
+        While the criterion is above this, patience is four times as long: fronts and waves have
+        plateaus before they are found.
+    last
+        Number of a step, counted from the first of the run, after which to stop.
     """
 
     goal: float = 0.0
     seconds: float = math.inf
     patience: int | None = None
     fall: float = 0.8
+    settled: float = math.inf
+    last: int | None = None
 
 
 @dataclass
@@ -114,12 +121,11 @@ class Loop:
                 *(f"error.{field}" for field in objective.problem.exact),
             ]
         )
-        self._since = 0  # rows of the history that other loops wrote
+        self._judged: list[float] = []  # the criterion in the rows that this loop wrote
         if before is not None:
             self.history, self.clock = before.history, before.clock
             self.untrained = before.untrained
-            self.state = self.state._replace(step=before.state.step)
-            self._since = len(self.history)
+            self.count_on(before)
 
     @property
     def taken(self) -> int:
@@ -202,18 +208,31 @@ class Loop:
         """Whether there is a reason to stop that is no failure."""
         if self.taken >= self.steps:
             return self._spent()
-        if self.best.value <= limits.goal:
+        if self.best.value <= limits.goal and math.isfinite(self.best.value):
             return Outcome(CONVERGED, f"the held-out criterion is below {limits.goal:.1e}")
+        if limits.last is not None and self.taken >= limits.last:
+            return Outcome(BUDGET_SPENT, f"step {limits.last} was the last one wanted")
         if self.clock.compiling + self.clock.training >= limits.seconds:
             return Outcome(BUDGET_SPENT, f"the time of {limits.seconds:.3g} s is spent")
         if self.step.optimizer.needs and idle >= IDLE_STEPS:
             return Outcome(STALLED, f"no step lowers the loss any more, at step {self.taken}")
         if limits.patience is not None:
-            values = np.minimum.accumulate(self.history["held_out"][self._since :])
-            far = limits.patience
+            values = np.minimum.accumulate(self._judged)
+            far = limits.patience * (1 if self.best.value < limits.settled else 4)
             if len(values) > far and values[-1] > limits.fall * values[-1 - far]:
                 return Outcome(STALLED, f"the held-out criterion falls no more, step {self.taken}")
         return None
+
+    def restart(self, params: Any) -> None:
+        """Begin anew from other parameters. Steps, history and clock go on."""
+        taken = self.state.step
+        self.state = self.step.init(self.state.key)._replace(params=params, step=taken)
+        self.best = Best(params)
+        self._judged = []
+
+    def count_on(self, before: Loop) -> None:
+        """Number steps from where `before`, which shares the history, has come to."""
+        self.state = self.state._replace(step=before.state.step)
 
     def begin_from(self, params: Any, before: Loop) -> None:
         """Start with other parameters than the fresh ones, those of `before` made to fit here."""
@@ -230,6 +249,7 @@ class Loop:
         held_out, errors = self.evaluation(self.state.params)
         value = criterion(held_out, self.untrained)
         self.best.consider(self.state.params, self.taken, value)
+        self._judged.append(value)
         row = {
             "step": self.taken,
             "seconds": self.clock.training,

@@ -27,7 +27,11 @@ WIDER = 1.3
 """Factor by which a network is widened."""
 
 POINTS_PER_PARAMETER = 0.5
-"""Residual points; with redrawn points fewer residuals than parameters do, and cost less."""
+"""Residual points of a sine network; others, which are for fronts, get one per parameter. With
+redrawn points fewer residuals than parameters do, and cost less."""
+
+FAST, SLOW = 12.0, 1.0
+"""Scales of a start in which one coordinate is much faster than the others."""
 
 REDRAW = 10
 """Steps between drawings of points where the residual is large."""
@@ -102,10 +106,31 @@ def automatic(
 def _networks(problem: Problem) -> list[Architecture]:
     dimension = len(problem.coordinates)
     width = 30 + 4 * max(0, len(problem.fields) - 1)
-    sine = SIREN(width=width, depth=2, scale=3.0 if dimension <= 3 else 1.0)
+    usual = 3.0 if dimension <= 3 else 1.0
+    scale: Any = usual
+    if problem.domain.periodic:  # low wave numbers, the first of which make all the others
+        scale = {n: 1.0 if n in problem.domain.periodic else usual for n in problem.coordinates}
+    sine = SIREN(width=width, depth=2, scale=scale)
     if dimension > 3:
         return [sine]
     return [sine, MLP(width=20, depth=3, activation=jnp.tanh)]
+
+
+def other_starts(problem: Problem, network: Any) -> tuple[Architecture, ...]:
+    """Starts to try where the first one does not get on: one coordinate much faster than others.
+
+    With the right scales a wave that travels fast is found in ten steps, with equal ones in a
+    hundred.
+    """
+    names = problem.coordinates
+    if not isinstance(network, SIREN) or not 2 <= len(names) <= 3:
+        return ()
+    # Wave numbers around a periodic coordinate are part of the compiled program: they stay.
+    return tuple(
+        replace(network, scale={name: FAST if name == fast else SLOW for name in names})
+        for fast in names
+        if fast not in problem.domain.periodic
+    )
 
 
 def parameters(network: Architecture, inputs: int, outputs: int) -> int:
@@ -115,10 +140,14 @@ def parameters(network: Architecture, inputs: int, outputs: int) -> int:
 
 
 def points_for(problem: Problem, network: Any) -> dict[str, Sampler]:
-    """Points for a network: somewhat more residuals than parameters, an eighth on each side."""
-    count = 1000
+    """Points for a network: half as many as parameters inside, an eighth of that on each side.
+
+    At least 256 inside, a multiple of 64; fewer where several equations share a point.
+    """
+    count = 1000.0
     if isinstance(network, Architecture):
-        count = parameters(network, len(problem.coordinates), len(problem.fields))
+        share = POINTS_PER_PARAMETER if isinstance(network, SIREN) else 1.0
+        count = share * parameters(network, len(problem.coordinates), len(problem.fields))
     # Several equations share a point.
     equations = max(
         (
@@ -129,7 +158,7 @@ def points_for(problem: Problem, network: Any) -> dict[str, Sampler]:
         ),
         default=1,
     )
-    inside = 64 * round(max(256.0, POINTS_PER_PARAMETER * count / equations) / 64)
+    inside = 64 * round(max(256.0, count / equations) / 64)
     found: dict[str, Sampler] = {}
     for term, blocks in problem.blocks.items():
         drawn = [block for block in blocks if block.patch is not None]

@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,9 +225,12 @@ def run(
         model = loop.step.model(loop.chosen.params)
         predicted = loop.evaluation.on_grid(loop.chosen.params)
 
+    # As many steps as the first took, which may have ended early.
+    same = replace(recipe, steps=max(1, loop.taken), record_every=recipe.interval)
+
     def second() -> dict[str, Any]:
         with working_in(recipe.dtype):
-            other = prepare(problem, recipe, seed + OTHER)
+            other = prepare(problem, same, seed + OTHER)
             other.compile()
             other.run(limits=limits)
             return other.evaluation.on_grid(other.chosen.params)

@@ -1,10 +1,11 @@
 """`poise.solve`: from a problem to a solution of a wanted accuracy, without tuning.
 
-A *member* is one solve from one random start: it tries the networks of the plan, keeps the one
-that gets on, and widens it when it has no more room. Two members from independent starts make an
-estimate of the error that needs no exact solution: how far they are apart on the grid. The first
-member is followed until it seems good enough by its own account; the second until it gets as far;
-then the two are compared, and both go on in turns as long as they disagree and time is left.
+A *member* (`poise.training.member`) is one solve from one random start: it tries the networks of
+the plan, keeps the one that gets on, and widens it when it has no more room. Two members from
+independent starts make an estimate of the error that needs no exact solution: how far they are
+apart on the grid. The first member is followed until it seems good enough by its own account; the
+second until it gets as far; then the two are compared, and both go on in turns as long as they
+disagree and time is left.
 
 All of it is decided by the clock, the held-out criterion and the estimate. The exact solution
 takes no part.
@@ -12,21 +13,18 @@ takes no part.
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from poise import runs
-from poise.networks import Architecture, grow
+from poise.networks import Architecture
 from poise.precision import working_in
 from poise.problem import Problem
 from poise.solution import Solution
@@ -40,147 +38,12 @@ from poise.training.loop import (
     DIVERGED,
     INTERRUPTED,
     STALLED,
-    Limits,
-    Loop,
     Outcome,
 )
-from poise.training.recipe import Recipe, describe
-from poise.training.run import OTHER, prepare
-
-SETTLED = 1e-4
-"""Held-out criterion below which a network is seen to get on, and no other is tried."""
-
-TRY = 0.15
-"""Share of the time for which one network is tried before another."""
-
-PATIENCE = 15
-"""Rows of the history (two steps each) in which the criterion has to fall by a fifth."""
-
-
-@dataclass
-class Member:
-    """One solve from one random start.
-
-    Parameters
-    ----------
-    problem, plan, seed
-        What to solve, how to begin, and from which start.
-    say
-        Told each choice, in a line.
-    """
-
-    problem: Problem
-    plan: recipes.Plan
-    seed: int
-    say: Callable[[str], None] = lambda line: None
-    loops: list[tuple[Recipe, Loop]] = field(default_factory=list)
-    tried: bool = False
-    done: Outcome | None = None
-
-    @property
-    def seconds(self) -> float:
-        """Of compiling and training, so far."""
-        if not self.loops:
-            return 0.0
-        clock = self.loops[0][1].clock
-        return clock.compiling + clock.training
-
-    @property
-    def best(self) -> tuple[Recipe, Loop]:
-        """The loop with the smallest criterion, and its recipe."""
-        return min(self.loops, key=lambda pair: pair[1].chosen.value)
-
-    @property
-    def criterion(self) -> float:
-        """The smallest held-out criterion yet."""
-        return self.best[1].chosen.value if self.loops else math.inf
-
-    def on_grid(self) -> dict[str, np.ndarray]:
-        """The best prediction on the evaluation grid, by field."""
-        _, loop = self.best
-        return loop.evaluation.on_grid(loop.chosen.params)
-
-    def advance(self, until: float, goal: float, watch: Any, interrupt: Interrupt) -> Outcome:
-        """Go on until the member's clock shows `until`, the criterion is below `goal`, or no
-        more is to be had from it."""
-        if self.done is not None:
-            return self.done
-        if not self.tried:
-            outcome = self._try_networks(until, goal, watch, interrupt)
-            if outcome is not None:
-                return outcome
-        while True:
-            recipe, loop = self.loops[-1]
-            outcome = self._run(loop, until, goal, watch, interrupt)
-            if outcome.status != STALLED:
-                return outcome
-            larger = recipes.wider(self.problem, recipe)
-            if larger is None or self.seconds > 0.9 * until:
-                self.done = outcome
-                return outcome
-            self._widen(larger, outcome)
-
-    def _try_networks(
-        self, until: float, goal: float, watch: Any, interrupt: Interrupt
-    ) -> Outcome | None:
-        """Give each network of the plan its share of time; the better one stays."""
-        share = TRY * until
-        for number, recipe in enumerate(self.plan.recipes):
-            if number >= len(self.loops):
-                before = self.loops[-1][1] if self.loops else None
-                loop = self._prepared(recipe, before)
-                loop.compile()
-                self.loops.append((recipe, loop))
-            last = number + 1 == len(self.plan.recipes)
-            if last and number == 0:
-                break
-            at = min(until, self.seconds + share)
-            outcome = self._run(self.loops[number][1], at, min(goal, 1.0), watch, interrupt)
-            if outcome.status in (INTERRUPTED, DIVERGED, CONVERGED):
-                self.tried = outcome.status != INTERRUPTED
-                return outcome
-            if self.loops[number][1].chosen.value < SETTLED:
-                break
-        self.tried = True
-        recipe, loop = self.best
-        if len(self.loops) > 1:
-            self.say(
-                f"network kept: {recipes.words(recipe.network)} (held-out criterion "
-                f"{', '.join(f'{each.chosen.value:.1e}' for _, each in self.loops)})"
-            )
-        self.loops.remove((recipe, loop))
-        self.loops.append((recipe, loop))
-        return None
-
-    def _prepared(self, recipe: Recipe, before: Loop | None) -> Loop:
-        start = time.perf_counter()
-        loop = prepare(self.problem, recipe, self.seed, before)
-        loop.clock.compiling += time.perf_counter() - start
-        return loop
-
-    def _run(
-        self, loop: Loop, until: float, goal: float, watch: Any, interrupt: Interrupt
-    ) -> Outcome:
-        limits = Limits(seconds=until, patience=PATIENCE, goal=goal)
-        return loop.run(watch=watch, interrupt=interrupt, limits=limits)
-
-    def _widen(self, larger: Recipe, outcome: Outcome) -> None:
-        """Go on in a wider network from the best parameters."""
-        recipe, loop = self.best
-        fresh = self._prepared(larger, loop)
-        model = loop.step.model(loop.chosen.params)
-        wide = fresh.step.model(fresh.state.params)
-        wide = wide._replace(
-            network=grow(model.network, wide.network), coefficients=model.coefficients
-        )
-        params, _ = ravel_pytree(eqx.filter(wide, eqx.is_inexact_array))
-        fresh.begin_from(params, loop)
-        fresh.compile()
-        self.loops.append((larger, fresh))
-        self.say(
-            f"step {loop.taken}, {self.seconds:.0f} s: {outcome.message}; widened from "
-            f"{recipe.network.width} to {larger.network.width} units"
-        )
+from poise.training.member import Member
+from poise.training.recipe import describe
+from poise.training.run import OTHER
+from poise.weighting import Weighting
 
 
 def solve(
@@ -189,7 +52,7 @@ def solve(
     tol: float | None = 1e-6,
     budget: str | float = "60s",
     network: Architecture | eqx.Module | None = None,
-    weighting: Any = None,
+    weighting: Weighting | None = None,
     seed: int = 1234,
     memory_gb: float = 2.0,
     out: str | os.PathLike[str] | None = None,
@@ -207,7 +70,9 @@ def solve(
     budget
         Time for everything but imports: "60s", "5min", or seconds.
     network
-        An architecture or a module of your own; chosen if left out.
+        An architecture or a module of your own; chosen if left out. A module is begun with as
+        it is, by both solves: the estimate then sees what points and time make of it, not what
+        another start would, and an architecture is better where an estimate is wanted.
     weighting
         Rule for the loss weights; `poise.weighting.NTK()` if left out.
     seed
@@ -237,15 +102,18 @@ def solve(
         )
     if tol is not None and not (isinstance(tol, int | float) and 0 < tol < 1):
         raise ValueError(f"solve(tol={tol!r}): must lie between 0 and 1, or be None")
+    if weighting is not None and not isinstance(weighting, Weighting):
+        raise ValueError(f"solve(weighting={weighting!r}): expected one such as NTK()")
+    seconds = recipes.seconds(budget)
     plan = recipes.automatic(problem, network, weighting, memory_gb)
     return run_plan(
         problem,
         plan,
         tol=tol,
-        budget=recipes.seconds(budget),
+        budget=seconds,
         seed=seed,
         out=None if out is None else Path(out),
-        display=SolveDisplay(recipes.seconds(budget), problem.name) if verbose else None,
+        display=SolveDisplay(seconds, problem.name) if verbose else None,
     )
 
 
@@ -275,12 +143,13 @@ def run_plan(
         recipe = plan.recipes[0]
         config = {**record.configuration(problem, recipe, seed, origin), **(extra or {})}
         config["solve"] = {"tol": tol, "budget": budget}
+        first = Member(problem, plan, seed, say)
+        first.begin()
         if out is not None:
             runs.write_start(out, {**config, "choices": choices})
         if display:
             for line in plan.choices:
                 display.choice(line)
-        first = Member(problem, plan, seed, say)
         outcome, estimate = _follow(first, plan, tol, budget, start, watch, interrupt, say)
         recipe, loop = first.best
         config.update(recipe=describe(recipe), choices=choices)
@@ -332,8 +201,10 @@ def _follow(
     def left() -> float:
         return budget - (time.perf_counter() - start)
 
+    spent = Outcome(BUDGET_SPENT, f"the time of {budget:.3g} s is spent")
     if tol is None:
-        return first.advance(first.seconds + left(), 0.0, watch, interrupt), None
+        outcome = first.advance(first.seconds + left(), 0.0, watch, interrupt)
+        return (spent if outcome.status == BUDGET_SPENT and left() <= 0 else outcome), None
     second = Member(first.problem, plan, first.seed + OTHER)
     # Half of the time may go into each. The criterion C is a sum of squares relative to those of
     # an untrained network; over the zoo the error was between 0.1 and 1.5 times √C.
@@ -342,9 +213,9 @@ def _follow(
     estimate: dict[str, float] | None = None
     silent: Any = lambda taken, row: None  # noqa: E731
     while outcome.status not in (INTERRUPTED, DIVERGED):
-        other = second.advance(
-            second.seconds + left() * 0.95, max(goal, first.criterion), silent, interrupt
-        )
+        # As far as the first has come; farther if that one has no more to give.
+        far = goal if first.done else max(goal, first.criterion)
+        other = second.advance(second.seconds + left() * 0.95, far, silent, interrupt)
         if other.status == INTERRUPTED:
             return other, estimate
         estimate = difference(first, second)
@@ -362,7 +233,7 @@ def _follow(
         outcome = first.advance(first.seconds + left() / 2, goal, watch, interrupt)
     if outcome.status in (INTERRUPTED, DIVERGED):
         return outcome, estimate
-    return Outcome(BUDGET_SPENT, f"the time of {budget:.3g} s is spent"), estimate
+    return spent, estimate
 
 
 def difference(first: Member, second: Member) -> dict[str, float]:

@@ -82,17 +82,19 @@ class Averaged(Weighting):
             mean = jnp.clip(mean, self.minimum, self.maximum)
             return jnp.where(jnp.isfinite(mean), mean, former)
 
-        weights = jax.tree.map(average, state.weights, self.estimate(signals))
-        return weights, AveragedState(weights, jnp.asarray(True)), {}
+        estimate = self.estimate(signals)
+        weights = jax.tree.map(average, state.weights, estimate)
+        usable = jnp.all(jnp.isfinite(jnp.stack(list(estimate.values()))))
+        return weights, AveragedState(weights, state.started | usable), {}
 
 
 def shares(sizes: dict[str, Array]) -> Weights:
     """λ̂ₖ = (mean over j of sⱼ) / sₖ: every λₖ sₖ is then the same.
 
-    A size of zero is taken as the smallest number that has an inverse, so that weights stay
-    finite.
+    A size far below the largest is taken as eps times that, so that weights stay finite; where
+    all are zero all weights are 1.
     """
     stacked = jnp.stack(list(sizes.values()))
     least = jnp.finfo(stacked.dtype).eps * jnp.max(stacked) + jnp.finfo(stacked.dtype).tiny
-    mean = jnp.mean(stacked)
+    mean = jnp.mean(jnp.maximum(stacked, least))
     return {name: mean / jnp.maximum(size, least) for name, size in sizes.items()}

@@ -1,0 +1,185 @@
+"""How deep `poise.solve` goes, and how fast: error against seconds for every problem of the zoo.
+
+Each run is a process of its own, pinned to one core, with an empty cache of compiled programs:
+seconds are counted from the start of the process, imports and compilation included. Two runs go
+at a time on two cores. Interrupted, it goes on where it stopped (``runs/depth``).
+
+    python benchmarks/depth.py [--seeds 5] [--only klein-gordon,wave] [--scale 1.0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import Queue
+
+from common import environment, load, save
+
+FOLDER = Path(__file__).parent.parent / "runs" / "depth"
+
+BUDGETS = {
+    "klein-gordon": 90,
+    "poisson-2d": 60,
+    "heat": 60,
+    "helmholtz": 60,
+    "advection": 60,
+    "wave": 120,
+    "burgers": 180,
+    "kdv": 180,
+    "allen-cahn": 300,
+    "poisson-5d": 300,
+}
+"""Seconds for each problem."""
+
+TARGETS = {
+    "klein-gordon": ((1e-6, 20), (1e-8, 90)),
+    "poisson-2d": ((1e-6, 60),),
+    "heat": ((1e-6, 60),),
+    "helmholtz": ((1e-6, 60),),
+    "advection": ((1e-6, 60),),
+    "wave": ((1e-5, 120),),
+    "burgers": ((1e-4, 180),),
+    "kdv": ((1e-4, 180),),
+    "allen-cahn": ((1e-3, 300),),
+    "poisson-5d": ((1e-4, 300),),
+}
+"""Errors to reach, and within how many seconds."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", default=",".join(BUDGETS))
+    parser.add_argument("--scale", type=float, default=1.0, help="of the budgets")
+    parser.add_argument("--weighting", default="", help="a rule other than the default")
+    parser.add_argument("--name", default="depth")
+    chosen = parser.parse_args()
+    problems = chosen.only.split(",")
+    jobs = [(p, seed) for p in problems for seed in range(chosen.seeds)]
+    cores: Queue[int] = Queue()
+    for core in sorted(os.sched_getaffinity(0)):
+        cores.put(core)
+    count = cores.qsize()
+
+    def run(job: tuple[str, int]) -> dict:
+        problem, seed = job
+        budget = chosen.scale * BUDGETS[problem]
+        path = FOLDER / chosen.name / f"{problem}-{seed}-{budget:g}.json"
+        if not path.exists():
+            core = cores.get()
+            try:
+                one(problem, seed, budget, core, path, chosen.weighting)
+            finally:
+                cores.put(core)
+        found = json.loads(path.read_text())
+        print(problem, seed, f"{found['error']:.2e}", found["status"], flush=True)
+        return found
+
+    with ThreadPoolExecutor(count) as pool:
+        runs = list(pool.map(run, jobs))
+    former = load(chosen.name) or {"runs": []}
+    kept = [r for r in former["runs"] if r["problem"] not in problems]
+    save(chosen.name, {"environment": environment(), "runs": kept + runs})
+
+
+def one(problem: str, seed: int, budget: float, core: int, path: Path, weighting: str) -> None:
+    """One run in a process of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as cache:
+        request = {
+            "problem": problem,
+            "seed": seed,
+            "budget": budget,
+            "core": core,
+            "path": str(path),
+            "weighting": weighting,
+            "started": time.time(),
+        }
+        subprocess.run(
+            [sys.executable, __file__, "--worker"],
+            input=json.dumps(request),
+            text=True,
+            check=True,
+            env={**os.environ, "XDG_CACHE_HOME": cache},
+            stdout=subprocess.DEVNULL,
+        )
+
+
+class Recorder:
+    """Stands where a display stands: notes seconds since the process began, with each row."""
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.rows: list[tuple[float, int, float, float]] = []
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def choice(self, line: str) -> None:
+        pass
+
+    def update(self, taken: int, row: dict[str, float] | None) -> None:
+        if row is not None:
+            errors = [value for name, value in row.items() if name.startswith("error.")]
+            self.rows.append((time.time() - self.started, taken, row["held_out"], max(errors)))
+
+
+def worker() -> None:
+    request = json.loads(sys.stdin.read())
+    os.sched_setaffinity(0, [request["core"]])
+    from poise import weighting, zoo
+    from poise.training import recipes
+    from poise.training.solve import run_plan
+
+    recorder = Recorder(request["started"])
+    problem = zoo.load(request["problem"])
+    rule = getattr(weighting, request["weighting"])() if request["weighting"] else None
+    solution = run_plan(
+        problem,
+        recipes.automatic(problem, weighting=rule),
+        tol=None,
+        budget=request["budget"] - (time.time() - request["started"]),
+        seed=request["seed"],
+        display=recorder,
+    )
+    metrics = solution.metrics
+    Path(request["path"]).write_text(
+        json.dumps(
+            {
+                "problem": request["problem"],
+                "seed": request["seed"],
+                "budget": request["budget"],
+                "error": max(metrics["best_relative_l2"].values()),
+                "status": solution.status,
+                "parameters": metrics["parameters"],
+                "peak_memory_mb": metrics["peak_memory_mb"],
+                "choices": solution.config["choices"],
+                "rows": recorder.rows,
+            }
+        )
+    )
+
+
+def seconds_to(rows: list, error: float) -> float | None:
+    """Seconds until the parameters with the smallest criterion so far have an error below."""
+    best, reached = float("inf"), float("inf")
+    for seconds, _, criterion, found in rows:
+        if criterion < best:
+            best, reached = criterion, found
+        if reached <= error:
+            return seconds
+    return None
+
+
+if __name__ == "__main__":
+    worker() if "--worker" in sys.argv else main()
