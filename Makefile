@@ -10,7 +10,7 @@ demo: $(STAMP)  ## fixed against adaptive loss weights on Klein-Gordon, with pic
 	$(BIN)/poise compare klein-gordon --recipes fixed,annealing --seeds 3 --steps 40001
 
 test: check  ## what CI runs: lint, format, types, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -6,6 +6,7 @@ import statistics
 from pathlib import Path
 
 from common import load
+from depth import TARGETS, seconds_to
 
 TARGET = Path(__file__).parent / "RESULTS.md"
 
@@ -19,6 +20,8 @@ def main() -> None:
     ]
     if published := load("published"):
         parts += published_part(published)
+    if depth := load("depth"):
+        parts += depth_part(depth)
     if speed := load("speed"):
         parts += speed_part(speed)
     TARGET.write_text("\n".join(parts))
@@ -95,6 +98,42 @@ def published_part(data: dict) -> list[str]:
                 f"| {name} | {criterion} | {statistics.median(ratios):.2f} ({max(ratios):.2f}) "
                 f"| {statistics.median(ranks):.3f} |"
             )
+    return [*lines, ""]
+
+
+def depth_part(data: dict) -> list[str]:
+    lines = [
+        "## How deep `poise.solve` goes",
+        "",
+        "`benchmarks/depth.py`: every run a process of its own on one core, with an empty cache of "
+        "compiled programs. Seconds are counted from the start of the process. *Error*: relative "
+        "L2 error on the problem's grid of the parameters with the smallest held-out criterion "
+        "when the time is over, median over seeds (smallest to largest). *Seconds to*: median "
+        "time at which the parameters chosen so far had that error, in how many of the seeds.",
+        "",
+        environment(data["environment"]),
+        "",
+        "| problem | seeds | time, s | error: median (range) | seconds to | parameters "
+        "| peak memory, MB |",
+        "|---|---:|---:|---:|---|---:|---:|",
+    ]
+    for problem, targets in TARGETS.items():
+        group = [r for r in data["runs"] if r["problem"] == problem]
+        if not group:
+            continue
+        errors = [r["error"] for r in group]
+        reached = []
+        for target, _ in targets:
+            times = [t for r in group if (t := seconds_to(r["rows"], target)) is not None]
+            middle = f"{statistics.median(times):.0f} s" if times else "not reached"
+            reached.append(f"{target:.0e}: {middle} ({len(times)}/{len(group)})")
+        sizes = sorted({r["parameters"] for r in group})
+        memory = max(r["peak_memory_mb"] for r in group)
+        lines.append(
+            f"| {problem} | {len(group)} | {group[0]['budget']:g} "
+            f"| {statistics.median(errors):.1e} ({min(errors):.1e} to {max(errors):.1e}) "
+            f"| {', '.join(reached)} | {' to '.join(map(str, sizes))} | {memory:.0f} |"
+        )
     return [*lines, ""]
 
 

@@ -9,8 +9,8 @@ way         factorization                   memory, numbers         accuracy
 `Dense`     QR of J, then of [R; √μ I]      about 4 M P + 6 P²      that of J itself
             (early on: Cholesky of JᵀJ+μI)                          (its square root)
 `Kernel`    Cholesky of J Jᵀ + μ I          about 3 M P + 3 M²      square root; for M < P
-`Gram`      Cholesky of JᵀJ + μI, summed    about 6 P²              square root
-            over pieces of J          and 20 M √P
+`Gram`      Cholesky of JᵀJ + μI, summed    about 4 P²              square root
+            over pieces of J          and 30 M √P
 `Krylov`    none: conjugate gradients       about 45 M √P           by its tolerance
 ==========  ==============================  ======================  =======================
 
@@ -93,12 +93,12 @@ def _there(part: Any) -> Any:
 
 
 def _linearization(rows: int, parameters: int) -> int:
-    """Numbers that products with J take where J is not held: about 20 √P for each row.
+    """Numbers that products with J take where J is not held: about 30 √P for each row.
 
     What a network and its derivatives compute at a point is kept: some streams of all its units,
     and of P parameters there are a few √P units. Measured, not derived.
     """
-    return math.ceil(20 * rows * math.sqrt(parameters))
+    return math.ceil(30 * rows * math.sqrt(parameters))
 
 
 def _triangular(factor: Array, right: Array, transposed: bool = False) -> Array:
@@ -188,7 +188,7 @@ class Gram(Solver):
     holds_jacobian = False
 
     def numbers(self, rows: int, parameters: int) -> int:
-        return 6 * parameters**2 + _linearization(rows, parameters)
+        return 4 * parameters**2 + _linearization(rows, parameters)
 
     def prepare(self, at: Linearized, precise: Array) -> tuple[Any, Array]:
         square = _there(at.gram)()
@@ -224,7 +224,7 @@ class Krylov(Solver):
     holds_jacobian = False
 
     def numbers(self, rows: int, parameters: int) -> int:
-        # Conjugate gradients and the transpose keep more than twice what one pass does.
+        # Conjugate gradients and the transpose keep more than one pass does.
         return 20 * parameters + math.ceil(45 * rows * math.sqrt(parameters))
 
     def prepare(self, at: Linearized, precise: Array) -> tuple[Any, Array]:
