@@ -20,8 +20,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-benchmark: $(STAMP)  ## the published experiment in full, then speed: writes benchmarks/RESULTS.md
+benchmark: $(STAMP)  ## the published experiment, depth and speed: writes benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/published.py
+	$(BIN)/python benchmarks/depth.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/results.py
 
