@@ -170,9 +170,12 @@ class Comparison:
         names = list(finished)
         baseline = "fixed" if "fixed" in names else names[0]
         table = [self._row(name, finished[name], finished[baseline]) for name in names]
+        kinds = {recipe.name: type(recipe.optimizer) for recipe in self.recipes}
         for row in table:
             if row["recipe"] == baseline:
                 row["overhead_percent"] = row["reduction_percent"] = None
+            elif kinds[row["recipe"]] is not kinds[baseline]:
+                row["overhead_percent"] = None  # steps of other kinds have no time in common
         runs.write_json(self.folder / runs.COMPARISON, {**self.settings, "table": table})
         lines = ["recipe,seed,status,relative_l2,best_relative_l2,train_seconds,steps_per_second"]
         for name, all_metrics in finished.items():

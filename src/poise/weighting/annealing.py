@@ -32,7 +32,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from poise.weighting.weighting import Signals, Weighting, Weights, check_names, ones
+from poise.weighting.weighting import Signals, Weighting, Weights, check_average, check_names, ones
 
 
 class AnnealingState(NamedTuple):
@@ -84,17 +84,9 @@ class Annealing(Weighting):
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
 
     def __post_init__(self) -> None:
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise ValueError(f"Annealing(every={self.every!r}): must be a whole number, 1 or more")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"Annealing(ema={self.ema!r}): must be in [0, 1); 0.9 is usual")
+        check_average(self, self.every, self.ema, self.minimum, self.maximum)
         if not (math.isfinite(self.epsilon) and self.epsilon > 0):
             raise ValueError(f"Annealing(epsilon={self.epsilon!r}): must be positive")
-        if not 0 <= self.minimum <= self.maximum:
-            raise ValueError(
-                f"Annealing(minimum={self.minimum!r}, maximum={self.maximum!r}): "
-                "must satisfy 0 <= minimum <= maximum"
-            )
 
     @property
     def interval(self) -> int:

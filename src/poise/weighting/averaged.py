@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from poise.weighting.weighting import Signals, Weighting, Weights, ones
+from poise.weighting.weighting import Signals, Weighting, Weights, check_average, ones
 
 
 class AveragedState(NamedTuple):
@@ -47,16 +47,7 @@ class Averaged(Weighting):
     maximum: float = math.inf
 
     def __post_init__(self) -> None:
-        rule = type(self).__name__
-        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
-            raise ValueError(f"{rule}(every={self.every!r}): must be a whole number, 1 or more")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"{rule}(ema={self.ema!r}): must be in [0, 1); 0.9 is usual")
-        if not 0 <= self.minimum <= self.maximum:
-            raise ValueError(
-                f"{rule}(minimum={self.minimum!r}, maximum={self.maximum!r}): "
-                "must satisfy 0 <= minimum <= maximum"
-            )
+        check_average(self, self.every, self.ema, self.minimum, self.maximum)
 
     @property
     def interval(self) -> int:
