@@ -78,7 +78,7 @@ def one(problem: str, rule: str, seed: int) -> dict:
         recipe = replace(recipe, network=replace(recipe.network, scale=SCALES[problem]))
     recipe = replace(recipe, steps=STEPS[problem], record_every=2)
     solution = run(posed, recipe, seed=seed)
-    metrics, history = solution.metrics, solution.history.arrays()
+    metrics, history = solution.metrics, solution.history
     names = [name for name in history if name.startswith("error.")]
     return {
         "problem": problem,
