@@ -239,12 +239,23 @@ def test_wider():
     widths = [recipe.network.width]
     while (larger := recipes.wider(problem, recipe)) is not None:
         assert larger.network == replace(recipe.network, width=larger.network.width)
-        assert larger.points == recipes.points_for(problem, larger.network)
+        assert larger.points == recipes.points_for(problem, larger.network, many=True)
+        assert recipes.finer(problem, larger) is None
         assert larger.points["residual"].count > recipe.points["residual"].count
         recipe = larger
         widths.append(recipe.network.width)
     assert widths == [30, 39]  # 51 units would be 2,857 parameters
     assert recipes.wider(problem, replace(recipe, network=eqx.nn.Identity())) is None
+
+
+def test_finer():
+    problem = box(2)
+    sine, tanh = recipes.automatic(problem).recipes
+    more = recipes.finer(problem, sine)
+    assert more.points["residual"].count > 2 * sine.points["residual"].count
+    assert replace(more, points=sine.points) == sine
+    assert recipes.finer(problem, more) is None
+    assert recipes.finer(problem, tanh) is None  # it has them from the beginning
 
 
 # --- Mistakes --------------------------------------------------------------------------------

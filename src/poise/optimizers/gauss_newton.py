@@ -28,8 +28,9 @@ for the acceptable dampings need not be an interval. Three things more:
 
 A step is never accepted unless it lowers the loss. Linear algebra: `poise.optimizers.damped`.
 
-Cost of a step with M residuals and P parameters: a Jacobian, 2 M P² operations for its QR and
-about 3 P³ for each damping tried, usually two or three.
+Cost of a step with M residuals and P parameters, M > P: a Jacobian, 2 M P² operations for JᵀJ or
+the QR of J, and for each damping tried, usually two or three, 1/3 P³ or about 1 P³; with M < P
+the same, M and P exchanged.
 """
 
 from __future__ import annotations
@@ -157,8 +158,10 @@ class GaussNewton(Optimizer):
         """How many points are differentiated at a time, so that this takes an eighth of memory.
 
         A reverse sweep at a point holds about four times as many numbers as there are parameters.
+        More than 256 points at a time no longer fit into a cache: slower again, by up to three
+        times.
         """
-        return max(1, int(self.memory_gb * 2**30 / (8 * 4 * itemsize * parameters)))
+        return max(1, min(256, int(self.memory_gb * 2**30 / (8 * 4 * itemsize * parameters))))
 
     def init(self, params: Array) -> GaussNewtonState:
         return GaussNewtonState(

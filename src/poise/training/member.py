@@ -1,4 +1,5 @@
-"""One solve from one random start: try networks, keep one, widen it when it has no more room."""
+"""One solve from one random start: try networks, keep one, give it more points when it stalls, and
+more units when that does not help any more."""
 
 from __future__ import annotations
 
@@ -44,6 +45,9 @@ the one after it, which is slower to begin."""
 
 PATIENCE = 15
 """Rows of the history (two steps each) in which the criterion has to fall by a fifth."""
+
+HASTE = 10
+"""Rows in which it has to halve as long as there are more points to be had, which cost little."""
 
 
 @dataclass
@@ -113,17 +117,16 @@ class Member:
             if outcome is not None:
                 return outcome
         while True:
-            recipe, loop = self.loops[-1]
-            outcome = self._run(loop, until, goal, watch, interrupt)
+            outcome = self._run(until, goal, watch, interrupt)
             if outcome.status == DIVERGED:
                 self.done = outcome
             if outcome.status != STALLED:
                 return outcome
-            larger = recipes.wider(self.problem, recipe)
+            larger = recipes.finer(*self._present) or recipes.wider(*self._present)
             if larger is None or until - self.seconds < 0.1 * until + self.compiled:
                 self.done = outcome
                 return outcome
-            self._widen(larger, outcome)
+            self._enlarge(larger, outcome)
 
     def _try_networks(
         self, until: float, goal: float, watch: Any, interrupt: Interrupt
@@ -215,26 +218,34 @@ class Member:
         loop.compile()
         self.compiled += time.perf_counter() - start
 
-    def _run(
-        self, loop: Loop, until: float, goal: float, watch: Any, interrupt: Interrupt
-    ) -> Outcome:
-        limits = Limits(seconds=until, patience=PATIENCE, goal=goal, settled=SETTLED)
-        return loop.run(watch=watch, interrupt=interrupt, limits=limits)
+    @property
+    def _present(self) -> tuple[Problem, Recipe]:
+        return self.problem, self.loops[-1][0]
 
-    def _widen(self, larger: Recipe, outcome: Outcome) -> None:
-        """Go on in a wider network from the best parameters."""
+    def _run(self, until: float, goal: float, watch: Any, interrupt: Interrupt) -> Outcome:
+        limits = Limits(seconds=until, patience=PATIENCE, goal=goal, settled=SETTLED)
+        if recipes.finer(*self._present):
+            limits = replace(limits, patience=HASTE, fall=0.5)
+        return self.loops[-1][1].run(watch=watch, interrupt=interrupt, limits=limits)
+
+    def _enlarge(self, larger: Recipe, outcome: Outcome) -> None:
+        """Go on with more points, or in a wider network, from the best parameters."""
         recipe, loop = self.best
         self._prepare(larger, loop)
         _, fresh = self.loops[-1]
         model = loop.step.model(loop.chosen.params)
-        wide = fresh.step.model(fresh.state.params)
-        wide = wide._replace(
-            network=grow(model.network, wide.network), coefficients=model.coefficients
-        )
-        params, _ = ravel_pytree(eqx.filter(wide, eqx.is_inexact_array))
+        change = f"points: {_inside(recipe)}, now {_inside(larger)}"
+        if larger.network != recipe.network:
+            change = f"widened from {recipe.network.width} to {larger.network.width} units"
+            wide = fresh.step.model(fresh.state.params)
+            grown = grow(model.network, wide.network)
+            model = wide._replace(network=grown, coefficients=model.coefficients)
+        params, _ = ravel_pytree(eqx.filter(model, eqx.is_inexact_array))
         fresh.begin_from(params, loop)
         self._compile()
-        self.say(
-            f"step {fresh.taken}, {self.seconds:.0f} s: {outcome.message}; widened from "
-            f"{recipe.network.width} to {larger.network.width} units"
-        )
+        self.say(f"step {fresh.taken}, {self.seconds:.0f} s: {outcome.message}; {change}")
+
+
+def _inside(recipe: Recipe) -> int:
+    """The most points that a term of the recipe has in a place."""
+    return max((sampler.count for sampler in recipe.points.values()), default=0)  # type: ignore[union-attr]

@@ -26,9 +26,18 @@ LARGEST = 2600
 WIDER = 1.3
 """Factor by which a network is widened."""
 
-POINTS_PER_PARAMETER = 0.5
-"""Residual points of a sine network; others, which are for fronts, get one per parameter. With
-redrawn points fewer residuals than parameters do, and cost less."""
+FEW, MANY = 0.5, 1.5
+"""Residual points per parameter of a sine network, at first and when it stalls. Redrawn points
+carry a smooth solution most of the way with fewer residuals than parameters, which cost little;
+the last digits are lost between the points, and want more of them."""
+
+FRONTS = 2.2
+"""Residual points per parameter of a network for fronts: with one the residual vanishes at the
+points and not between them (Burgers: 2e-3 where twice the points give 1e-4, in equal time)."""
+
+HARMONICS = 4
+"""Waves around a periodic coordinate that a network for fronts is given (Korteweg-de Vries: the
+solitons are found in half of the steps that it takes with one)."""
 
 FAST, SLOW = 12.0, 1.0
 """Scales of a start in which one coordinate is much faster than the others."""
@@ -113,7 +122,8 @@ def _networks(problem: Problem) -> list[Architecture]:
     sine = SIREN(width=width, depth=2, scale=scale)
     if dimension > 3:
         return [sine]
-    return [sine, MLP(width=20, depth=3, activation=jnp.tanh)]
+    harmonics = HARMONICS if problem.domain.periodic else 1
+    return [sine, MLP(width=20, depth=3, activation=jnp.tanh, harmonics=harmonics)]
 
 
 def other_starts(problem: Problem, network: Any) -> tuple[Architecture, ...]:
@@ -139,14 +149,15 @@ def parameters(network: Architecture, inputs: int, outputs: int) -> int:
     return (inputs + 1) * width + (depth - 1) * (width + 1) * width + (width + 1) * outputs
 
 
-def points_for(problem: Problem, network: Any) -> dict[str, Sampler]:
-    """Points for a network: half as many as parameters inside, an eighth of that on each side.
+def points_for(problem: Problem, network: Any, many: bool = False) -> dict[str, Sampler]:
+    """Points for a network: by its parameters inside, an eighth of that on each side.
 
-    At least 256 inside, a multiple of 64; fewer where several equations share a point.
+    At least 256 inside, a multiple of 64; fewer where several equations share a point. `many`
+    as a sine network gets when it stalls.
     """
     count = 1000.0
     if isinstance(network, Architecture):
-        share = POINTS_PER_PARAMETER if isinstance(network, SIREN) else 1.0
+        share = (MANY if many else FEW) if isinstance(network, SIREN) else FRONTS
         count = share * parameters(network, len(problem.coordinates), len(problem.fields))
     # Several equations share a point.
     equations = max(
@@ -172,15 +183,21 @@ def points_for(problem: Problem, network: Any) -> dict[str, Sampler]:
     return found
 
 
+def finer(problem: Problem, recipe: Recipe) -> Recipe | None:
+    """The recipe with many points; None where it has them."""
+    points = points_for(problem, recipe.network, many=True)
+    return None if points == recipe.points else replace(recipe, points=points)
+
+
 def wider(problem: Problem, recipe: Recipe) -> Recipe | None:
-    """The recipe with a wider network and more points; None where that is too large."""
+    """The recipe with a wider network and many points; None where that is too large."""
     network = recipe.network
     if not isinstance(network, SIREN | MLP):
         return None
     larger = replace(network, width=math.ceil(WIDER * network.width))
     if parameters(larger, len(problem.coordinates), len(problem.fields)) > LARGEST:
         return None
-    return replace(recipe, network=larger, points=points_for(problem, larger))
+    return replace(recipe, network=larger, points=points_for(problem, larger, many=True))
 
 
 def words(network: Any) -> str:
