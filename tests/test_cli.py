@@ -710,7 +710,7 @@ def test_solve_prints_its_choices_and_leaves_a_folder(oscillator):
         assert f"  {choice}" in err
     run = runs.Run(Path("runs/oscillator-solve-seed1234"))
     assert run.finished
-    assert run.config["solve"] == {"tol": 1e-3, "budget": 8.0}
+    assert run.config["solve"] == {"tol": 1e-3, "budget": 8.0, "memory_gb": 2.0}
     (estimate,) = run.metrics["estimate"].values()
     assert f"estimated relative L2 error of u: {estimate:.1e} (no exact solution used)" in out
     assert f"{run.metrics['status']}: {run.metrics['message']}" in out
@@ -719,12 +719,32 @@ def test_solve_prints_its_choices_and_leaves_a_folder(oscillator):
     assert "already holds a run" in refused("solve", "oscillator.py", "--out", run.path)
 
 
-def test_an_unfinished_solve_is_not_resumed(oscillator):
-    config = {"problem": {"name": "oscillator", "path": "oscillator.py"}, "recipe": {}}
-    runs.write_json(oscillator.parent / "run" / runs.CONFIG, {**config, "solve": {"tol": None}})
-    said = refused("resume", "run")
-    assert "run holds a solve, which is decided by the clock and begins anew" in said
-    assert "`poise solve oscillator.py`" in said
+def test_a_killed_solve_goes_on(oscillator):
+    """Killed after its first checkpoint, which the end of the trial of networks brings."""
+    command = [sys.executable, "-m", "poise"]
+    wanted = ["--budget", "14s", "--no-estimate", "--no-report", "--out", "run"]
+    folder, quiet = oscillator.parent / "run", subprocess.DEVNULL
+    process = subprocess.Popen(
+        [*command, "solve", "oscillator.py", *wanted], stdout=quiet, stderr=quiet
+    )
+    noted, deadline = folder / "checkpoints" / "solve.json", time.monotonic() + 60
+    while not noted.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (folder / runs.METRICS).exists()
+    before = json.loads(noted.read_text())
+    code, _, err = call("resume", "run", "--no-report")
+    assert code == 0, err
+    assert "the first solve goes on from step" in err
+    run = runs.Run(folder)
+    assert run.finished
+    assert run.metrics["steps"] > 0 and (np.diff(run.history["step"]) > 0).all()
+    # No second trial of networks, and no second share of the time.
+    assert run.config["choices"][: len(before["choices"])] == before["choices"]
+    assert run.history["seconds"][-1] < 14
+    assert max(run.metrics["best_relative_l2"].values()) < 1e-5
 
 
 def test_train_with_newton(oscillator):

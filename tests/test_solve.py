@@ -26,6 +26,7 @@ from poise.points import Adaptive, Sobol
 from poise.training import member, recipes, solve
 from poise.training.check import Check, apart, fresh_residuals
 from poise.training.interrupt import Interrupt
+from poise.training.journal import Journal
 from poise.training.loop import BUDGET_SPENT, STALLED, Limits, Outcome
 from poise.training.member import Member
 from poise.training.recipe import Recipe
@@ -303,8 +304,8 @@ def solved(tmp_path_factory):
     members, err = [], io.StringIO()
 
     class Kept(Member):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
             members.append(self)
 
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(err):
@@ -356,7 +357,7 @@ def test_choices_are_printed_and_kept(solved):
     for start in ("network: SIREN, 1 hidden layers of 8", "points per place", "loss weights: NTK"):
         assert any(line.startswith(start) for line in choices)
     assert choices[-1].startswith("estimated relative error, from the difference to a second solve")
-    assert solution.config["solve"] == {"tol": 1e-4, "budget": 300.0}
+    assert solution.config["solve"] == {"tol": 1e-4, "budget": 300.0, "memory_gb": 2.0}
 
 
 def test_the_folder(solved):
@@ -457,6 +458,7 @@ class Scripted:
         self.outcomes, self.value = list(outcomes), value
         self.problem, self.seed, self.seconds, self.done = None, 0, 0.0, None
         self.criterion, self.goals = 1e-9, []
+        self.journal = None
 
     def advance(self, until, goal, watch, interrupt):
         self.goals.append(goal)
@@ -471,7 +473,7 @@ class Scripted:
 
 
 def follow(monkeypatch, first, second, tol=1e-3, budget=100.0):
-    monkeypatch.setattr(solve, "Member", lambda *_: second)
+    monkeypatch.setattr(solve, "Member", lambda *_, **__: second)
     lines = []
     plan = recipes.Plan((), ())
     start = time.perf_counter()
@@ -672,3 +674,73 @@ def test_a_solution_that_cannot_be_checked(six_steps):
     loose.__dict__.update(solution.__dict__, _checking=None)
     with pytest.raises(ValueError, match="does not know how it was made"):
         loose.check()
+
+
+# --- Going on --------------------------------------------------------------------------------
+
+
+def interrupted_in(tmp_path, monkeypatch, problem, **settings):
+    """A solve in whose second row Ctrl-C comes, with its checkpoints."""
+    watch = Watch(lambda: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(solve, "SolveDisplay", lambda *_: watch)
+    solution = poise.solve(problem, network=SMALL, out=tmp_path / "run", **settings)
+    assert solution.status == "interrupted"
+    return solution
+
+
+def test_an_interrupted_solve_goes_on(tmp_path, monkeypatch):
+    first = interrupted_in(tmp_path, monkeypatch, oscillator(), tol=1e-4, budget=100)
+    watch = Watch()
+    monkeypatch.setattr(solve, "SolveDisplay", lambda *_: watch)
+    second = poise.solve(
+        oscillator(), network=SMALL, out=tmp_path / "run", tol=1e-4, budget=100, resume=True
+    )
+    assert second.status == "converged"
+    taken = first.metrics["steps"]
+    assert any(f"the first solve goes on from step {taken}" in line for line in watch.lines)
+    assert watch.spent > 0
+    steps = second.history["step"]
+    assert (np.diff(steps) > 0).all() and steps[0] == first.history["step"][0]
+    assert max(steps) > taken
+    run = runs.Run(tmp_path / "run")
+    assert run.finished and run.config["choices"].count(watch.lines[-1]) == 1
+    journal = json.loads((run.path / runs.CHECKPOINTS / "solve.json").read_text())
+    assert set(journal["members"]) == {"first", "second"}
+
+
+def test_a_solve_goes_on_in_the_stage_to_which_it_had_come(tmp_path, x64):
+    """Points were added and the network widened; the members know no more of each other."""
+    problem = oscillator()
+    plan = recipes.automatic(problem, SMALL)
+    (recipe,) = plan.recipes
+    with Interrupt() as interrupt:
+        one = Member(problem, plan, 0, journal=Journal(tmp_path))
+        one.begin()
+        one._compile()
+        one.tried = True
+        one._run(5.0, 1e-3, silent, interrupt)
+        wide = recipes.wider(problem, recipe)
+        one._enlarge(wide, Outcome(STALLED, "no room"))
+        one._run(one.seconds + 1.0, 0.0, silent, interrupt)
+        two = Member(problem, plan, 0, journal=Journal(tmp_path, resume=True))
+        two.begin()
+    assert two.tried and two.loops[-1][0] == wide
+    (_, there), (_, here) = one.loops[-1], two.loops[-1]
+    np.testing.assert_array_equal(here.state.params, there.state.params)
+    np.testing.assert_array_equal(here.chosen.params, there.chosen.params)
+    assert here.chosen.value == there.chosen.value == two.criterion
+    assert here.history["step"].tolist() == there.history["step"].tolist()
+    assert here.untrained == there.untrained
+    assert two.seconds > one.seconds
+    assert Journal(tmp_path).former("first") is None  # not asked to go on
+
+
+def test_another_solve_is_not_gone_on_with(tmp_path, monkeypatch):
+    interrupted_in(tmp_path, monkeypatch, oscillator(), tol=None, budget=100)
+    for change, words in (
+        ({"seed": 7}, "its seed is 1234, not 7"),
+        ({"problem": oscillator(grid=51)}, "its grid is"),
+    ):
+        settings = {"problem": oscillator(), **change}
+        with pytest.raises(ValueError, match=words):
+            poise.solve(**settings, network=SMALL, out=tmp_path / "run", resume=True)

@@ -108,24 +108,42 @@ def solve(
     optimizer are chosen, and every choice is printed."""
     seconds = automatic.seconds(budget)
     loaded, origin = sources.find(problem)
-    plan = automatic.automatic(loaded, memory_gb=memory_gb)
     folder = folder or unused(Path("runs") / f"{loaded.name}-solve-seed{seed}")
     _refuse_used(folder)
-    thread_count = thread_count or len(threads.available())
-    threads.pin(thread_count)
     comparing.copy_source(origin, folder)
+    wanted = {"tol": None if no_estimate else tol, "budget": seconds, "memory_gb": memory_gb}
+    config = {"solve": wanted, "seed": seed}
+    _solve(loaded, origin, config, folder, thread_count, report)
+
+
+def _solve(
+    problem: Any,
+    origin: dict[str, Any],
+    config: dict[str, Any],
+    folder: Path,
+    thread_count: int | None,
+    report: bool,
+    resuming: bool = False,
+) -> None:
+    wanted = config["solve"]
+    count: int = thread_count or config.get("threads") or len(threads.available())
+    threads.pin(count)
     solution = run_plan(
-        loaded,
-        plan,
-        tol=None if no_estimate else tol,
-        budget=seconds,
-        seed=seed,
+        problem,
+        automatic.automatic(problem, memory_gb=wanted.get("memory_gb", 2.0)),
+        tol=wanted["tol"],
+        budget=wanted["budget"],
+        seed=config["seed"],
         out=folder,
-        display=SolveDisplay(seconds, loaded.name),
+        resume=resuming,
+        display=SolveDisplay(wanted["budget"], problem.name),
         origin=origin,
-        extra={"threads": thread_count},
+        extra={"threads": count},
     )
     _tell(solution)
+    if solution.status == "interrupted":
+        out.print(f"go on with: poise resume {folder}")
+        sys.exit(INTERRUPTED_EXIT)
     for field, error in (solution.estimate or {}).items():
         out.print(f"estimated relative L2 error of {field}: {error:.1e} (no exact solution used)")
     _finish(solution, folder, report)
@@ -136,7 +154,8 @@ def solve(
 @options.checkpointing
 @options.running(threads="as many as before")
 def resume(folder: Path, thread_count: int | None, checkpoint_seconds: float, report: bool) -> None:
-    """Go on with the interrupted or killed run in DIR, to the same numbers."""
+    """Go on with the interrupted or killed run in DIR: a training to the same numbers, a solve with
+    what is left of its time."""
     found = runs.read(folder)
     if isinstance(found, runs.Comparison):
         raise ValueError(f"{folder} is a comparison: give the same `poise compare` with --out")
@@ -144,14 +163,11 @@ def resume(folder: Path, thread_count: int | None, checkpoint_seconds: float, re
         out.print(f"nothing to do: {found.metrics['status']}, {found.metrics['message']}")
         return
     config = found.config
-    if "solve" in config:
-        raise ValueError(
-            f"{folder} holds a solve, which is decided by the clock and begins anew: give "
-            f"`poise solve {config['problem'].get('path', config['problem']['name'])}` with "
-            "another --out"
-        )
-    recipe = rebuild_recipe(config["recipe"])
+    recipe = None if "solve" in config else rebuild_recipe(config["recipe"])
     problem = sources.reload(config["problem"]["name"], config["problem"], folder / "problem.py")
+    if recipe is None:
+        _solve(problem, config["problem"], config, folder, thread_count, report, resuming=True)
+        return
     # As many threads as before: another number may round differently.
     thread_count = _set_threads(thread_count or config.get("threads", 1), "", recipe)
     _train(
@@ -218,9 +234,6 @@ def _tell(solution: Any) -> None:
 
 def _finish(solution: Any, folder: Path, report: bool) -> None:
     """Draw the report, and end with a code that tells of failure."""
-    if solution.status == "interrupted":
-        out.print(f"stopped; what was found so far: {folder}")
-        sys.exit(INTERRUPTED_EXIT)
     if report:
         out.print(f"report: {solution.report()}")
     else:

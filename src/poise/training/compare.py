@@ -281,8 +281,6 @@ def _run_job(run: Any, job: Job, tell: Callable[[Any], None]) -> str:
         from poise.training import recipes
         from poise.training.solve import run_plan
 
-        # A solve is decided by the clock: what was interrupted begins anew.
-        (job.folder / runs.CONFIG).unlink(missing_ok=True)
         solution = run_plan(
             problem,
             recipes.automatic(problem, weighting=recipe.weighting),
@@ -290,6 +288,7 @@ def _run_job(run: Any, job: Job, tell: Callable[[Any], None]) -> str:
             budget=recipe.seconds or 60.0,
             seed=job.seed,
             out=job.folder,
+            resume=True,
             origin=origin,
             display=teller,
             extra={"threads": 1},

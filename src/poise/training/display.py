@@ -144,11 +144,17 @@ class SolveDisplay:
         Seconds that it may take.
     title
         What is being solved.
+
+    Attributes
+    ----------
+    spent
+        Seconds taken before, by the part of the solve that was interrupted.
     """
 
     def __init__(self, budget: float, title: str = "", console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
         self.title = title
+        self.spent = 0.0
         self._started = self._said = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -180,17 +186,17 @@ class SolveDisplay:
     def update(self, taken: int, row: dict[str, float] | None) -> None:
         """Show the newest row of the history."""
         now = time.monotonic()
+        elapsed = self.spent + now - self._started
         note = f"step {taken}"
         if row is not None:
             note += f", held-out criterion {row['held_out']:.1e}, {_errors(row)}"
         if self.console.is_terminal:
-            self._bar.update(self._task, completed=now - self._started)
+            self._bar.update(self._task, completed=elapsed)
             if row is not None:
                 self._bar.update(self._task, note=note)
         elif row is not None and now - self._said >= PLAIN_SECONDS / 2:
             self._said = now
-            seconds = f"{now - self._started:.0f} s"
-            print(f"{self.title}: {seconds}, {note}", file=sys.stderr, flush=True)
+            print(f"{self.title}: {elapsed:.0f} s, {note}", file=sys.stderr, flush=True)
 
 
 class ComparisonDisplay:

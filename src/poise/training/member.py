@@ -19,6 +19,7 @@ from poise.networks import grow
 from poise.problem import Problem
 from poise.training import recipes
 from poise.training.interrupt import Interrupt
+from poise.training.journal import Journal, stage_recipe
 from poise.training.loop import (
     DIVERGED,
     INTERRUPTED,
@@ -43,11 +44,9 @@ PREFERRED = 10.0
 """How many times smaller the criterion of a network that has not settled must be to be kept before
 the one after it, which is slower to begin."""
 
-PATIENCE = 15
-"""Rows of the history (two steps each) in which the criterion has to fall by a fifth."""
-
-HASTE = 10
-"""Rows in which it has to halve as long as there are more points to be had, which cost little."""
+PATIENCE = 12
+"""Rows of the history (two steps each) in which the criterion has to halve: with the points or the
+units that it gets otherwise it soon falls by more than that."""
 
 
 @dataclass
@@ -60,6 +59,8 @@ class Member:
         What to solve, how to begin, and from which start.
     say
         Told each choice, in a line.
+    journal, name
+        Where the member writes itself down, and as what; None for nowhere.
 
     Attributes
     ----------
@@ -78,10 +79,14 @@ class Member:
     plan: recipes.Plan
     seed: int
     say: Callable[[str], None] = lambda line: None
+    journal: Journal | None = None
+    name: str = "first"
     loops: list[tuple[Recipe, Loop]] = field(default_factory=list)
     tried: bool = False
     compiled: float = 0.0
     done: Outcome | None = None
+    _stage: int = 0
+    _checkpoints: Any = None
 
     @property
     def seconds(self) -> float:
@@ -201,9 +206,24 @@ class Member:
         return outcome
 
     def begin(self) -> None:
-        """Prepare the first network of the plan: what does not fit the problem is refused here."""
-        if not self.loops:
+        """Prepare the first network of the plan: what does not fit the problem is refused here.
+
+        Or go on with the stage that the journal names.
+        """
+        if self.loops:
+            return
+        former = self.journal.former(self.name) if self.journal else None
+        if self.journal is None or former is None:
             self._prepare(self.plan.recipes[0], None)
+            return
+        recipe = stage_recipe(former, self.plan.recipes)
+        self._prepare(recipe, None)
+        _, loop = self.loops[-1]
+        self._stage, self.tried = former["stage"], True
+        self._checkpoints = self.journal.stage(self.name, self._stage, recipe)
+        loop.restore(self._checkpoints)
+        self._compile()
+        self.say(f"the {self.name} solve goes on from step {loop.taken}")
 
     def _prepare(self, recipe: Recipe, before: Loop | None) -> None:
         start = time.perf_counter()
@@ -223,14 +243,19 @@ class Member:
         return self.problem, self.loops[-1][0]
 
     def _run(self, until: float, goal: float, watch: Any, interrupt: Interrupt) -> Outcome:
-        limits = Limits(seconds=until, patience=PATIENCE, goal=goal, settled=SETTLED)
-        if recipes.finer(*self._present):
-            limits = replace(limits, patience=HASTE, fall=0.5)
-        return self.loops[-1][1].run(watch=watch, interrupt=interrupt, limits=limits)
+        limits = Limits(seconds=until, patience=PATIENCE, fall=0.5, goal=goal, settled=SETTLED)
+        recipe, loop = self.loops[-1]
+        if self.journal and self._checkpoints is None:
+            self._checkpoints = self.journal.stage(self.name, self._stage, recipe)
+        return loop.run(self._checkpoints, watch=watch, interrupt=interrupt, limits=limits)
 
     def _enlarge(self, larger: Recipe, outcome: Outcome) -> None:
         """Go on with more points, or in a wider network, from the best parameters."""
         recipe, loop = self.best
+        self._stage += 1
+        if self._checkpoints:
+            self._checkpoints.close()
+            self._checkpoints = None
         self._prepare(larger, loop)
         _, fresh = self.loops[-1]
         model = loop.step.model(loop.chosen.params)

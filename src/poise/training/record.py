@@ -183,6 +183,14 @@ def write_again(folder: Path, config: Mapping[str, Any]) -> None:
         runs.write_json(folder / runs.CONFIG, {**former, "recipe": config["recipe"]})
 
 
+def refuse_another(folder: Path, config: Mapping[str, Any]) -> None:
+    """Raise ValueError if the folder holds the run of another problem or seed."""
+    former = runs.Run(folder).config
+    new = {n: part for n, part in runs.plain(config["problem"]).items() if n not in _ORIGIN}
+    _refuse_change(folder, _completed("problem", former["problem"]), new)
+    _refuse_change(folder, former, {"seed": config["seed"]})
+
+
 _ORIGIN = {"source", "path", "sha256", "title", "reference", "equation"}
 """What config.json says of a problem that its numbers do not depend on."""
 

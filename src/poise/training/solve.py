@@ -32,6 +32,7 @@ from poise.training import recipes, record
 from poise.training.check import Check, apart, check
 from poise.training.display import SolveDisplay
 from poise.training.interrupt import Interrupt
+from poise.training.journal import Journal
 from poise.training.loop import (
     BUDGET_SPENT,
     CONVERGED,
@@ -56,6 +57,7 @@ def solve(
     seed: int = 1234,
     memory_gb: float = 2.0,
     out: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     verbose: bool = True,
 ) -> Solution:
     """Solve a problem to a relative error, in a time.
@@ -80,7 +82,9 @@ def solve(
     memory_gb
         What an optimizer step may hold.
     out
-        Run folder to write.
+        Run folder to write as it goes on, with checkpoints.
+    resume
+        Go on with the solve in `out`, if there is one: with what is left of its time.
     verbose
         Print choices and progress.
 
@@ -113,6 +117,7 @@ def solve(
         budget=seconds,
         seed=seed,
         out=None if out is None else Path(out),
+        resume=resume,
         display=SolveDisplay(seconds, problem.name) if verbose else None,
     )
 
@@ -125,13 +130,21 @@ def run_plan(
     budget: float,
     seed: int,
     out: Path | None = None,
+    resume: bool = False,
     display: Any = None,
     origin: Any = None,
     extra: Any = None,
 ) -> Solution:
     """`solve` with the choices in one object, for the command line."""
     start = time.perf_counter()
-    choices = list(plan.choices)
+    journal = None
+    if out is not None:
+        resume = resume and (out / runs.CONFIG).exists()
+        journal = Journal(out / runs.CHECKPOINTS, resume)
+        start -= journal.spent
+    choices = list(plan.choices) if journal is None else journal.choices
+    fresh = [line for line in plan.choices if line not in choices]
+    choices += fresh
 
     def say(line: str) -> None:
         choices.append(line)
@@ -142,14 +155,18 @@ def run_plan(
     with Interrupt() as interrupt, working_in("float64"), display or nullcontext():
         recipe = plan.recipes[0]
         config = {**record.configuration(problem, recipe, seed, origin), **(extra or {})}
-        config["solve"] = {"tol": tol, "budget": budget}
-        first = Member(problem, plan, seed, say)
-        first.begin()
-        if out is not None:
-            runs.write_start(out, {**config, "choices": choices})
+        memory_gb = getattr(recipe.optimizer, "memory_gb", None)
+        config["solve"] = {"tol": tol, "budget": budget, "memory_gb": memory_gb}
+        if out is not None and resume:
+            record.refuse_another(out, config)
         if display:
-            for line in plan.choices:
+            display.spent = journal.spent if journal else 0.0
+            for line in fresh:
                 display.choice(line)
+        first = Member(problem, plan, seed, say, journal)
+        first.begin()
+        if out is not None and not resume:
+            runs.write_start(out, {**config, "choices": choices})
         outcome, estimate = _follow(first, plan, tol, budget, start, watch, interrupt, say)
         recipe, loop = first.best
         config.update(recipe=describe(recipe), choices=choices)
@@ -205,7 +222,7 @@ def _follow(
     if tol is None:
         outcome = first.advance(first.seconds + left(), 0.0, watch, interrupt)
         return (spent if outcome.status == BUDGET_SPENT and left() <= 0 else outcome), None
-    second = Member(first.problem, plan, first.seed + OTHER)
+    second = Member(first.problem, plan, first.seed + OTHER, journal=first.journal, name="second")
     # Half of the time may go into each. The criterion C is a sum of squares relative to those of
     # an untrained network; over the zoo the error was between 0.1 and 1.5 times √C.
     goal = (0.3 * tol) ** 2
