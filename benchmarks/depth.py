@@ -1,8 +1,8 @@
 """How deep `poise.solve` goes, and how fast: error against seconds for every problem of the zoo.
 
 Each run is a process of its own, pinned to one core, with an empty cache of compiled programs:
-seconds are counted from the start of the process, imports and compilation included. Two runs go
-at a time on two cores. Interrupted, it goes on where it stopped (``runs/depth``).
+seconds are counted from the start of the process, imports and compilation included. As many runs
+go at a time as there are cores. Interrupted, it goes on where it stopped (``runs/depth``).
 
     python benchmarks/depth.py [--seeds 5] [--only klein-gordon,wave] [--scale 1.0]
 """
@@ -33,8 +33,8 @@ BUDGETS = {
     "wave": 120,
     "burgers": 180,
     "kdv": 180,
-    "allen-cahn": 300,
-    "poisson-5d": 300,
+    "allen-cahn": 150,
+    "poisson-5d": 150,
 }
 """Seconds for each problem."""
 
