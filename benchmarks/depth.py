@@ -2,7 +2,9 @@
 
 Each run is a process of its own, pinned to one core, with an empty cache of compiled programs:
 seconds are counted from the start of the process, imports and compilation included. As many runs
-go at a time as there are cores. Interrupted, it goes on where it stopped (``runs/depth``).
+go at a time as there are cores. The *estimate* of a run is what `Solution.check` would say with
+the run of the next seed as the second solve: the relative difference of the two on the grid.
+Interrupted, it goes on where it stopped (``runs/depth``).
 
     python benchmarks/depth.py [--seeds 5] [--only klein-gordon,wave] [--scale 1.0]
 """
@@ -19,6 +21,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
+
+import numpy as np
 
 from common import environment, load, save
 
@@ -84,9 +88,28 @@ def main() -> None:
 
     with ThreadPoolExecutor(count) as pool:
         runs = list(pool.map(run, jobs))
+    for found in runs:
+        group = [r for r in runs if r["problem"] == found["problem"]]
+        other = group[(group.index(found) + 1) % len(group)]
+        if other is not found:
+            found["estimate"] = apart(fields(chosen.name, found), fields(chosen.name, other))
     former = load(chosen.name) or {"runs": []}
     kept = [r for r in former["runs"] if r["problem"] not in problems]
     save(chosen.name, {"environment": environment(), "runs": kept + runs})
+
+
+def fields(name: str, run: dict) -> dict:
+    """The predicted fields of a run on the grid."""
+    path = FOLDER / name / f"{run['problem']}-{run['seed']}-{run['budget']:g}.npz"
+    with np.load(path) as found:
+        return dict(found)
+
+
+def apart(one: dict, other: dict) -> float:
+    """‖u₁ - u₂‖₂ / ‖u₁‖₂, the largest over the fields."""
+    return max(
+        float(np.linalg.norm(u - other[name]) / np.linalg.norm(u)) for name, u in one.items()
+    )
 
 
 def one(problem: str, seed: int, budget: float, core: int, path: Path, weighting: str) -> None:
@@ -153,6 +176,8 @@ def worker() -> None:
         display=recorder,
     )
     metrics = solution.metrics
+    predicted = {name: solution.fields[name].values for name in problem.fields}
+    np.savez_compressed(Path(request["path"]).with_suffix(".npz"), **predicted)
     Path(request["path"]).write_text(
         json.dumps(
             {
