@@ -7,6 +7,9 @@ the run of the next seed as the second solve: the relative difference of the two
 Interrupted, it goes on where it stopped (``runs/depth``).
 
     python benchmarks/depth.py [--seeds 5] [--only klein-gordon,wave] [--scale 1.0]
+
+With ``--recipe fixed`` or ``annealing`` the first-order recipe has the time instead, a quarter of
+it with ``--scale 0.25``: what `solve` had reached by then is in its own rows.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 import numpy as np
 
@@ -62,9 +67,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", default=",".join(BUDGETS))
     parser.add_argument("--scale", type=float, default=1.0, help="of the budgets")
-    parser.add_argument("--weighting", default="", help="a rule other than the default")
-    parser.add_argument("--name", default="depth")
+    parser.add_argument("--recipe", default="solve", choices=["solve", "fixed", "annealing"])
     chosen = parser.parse_args()
+    name = "depth" if chosen.recipe == "solve" else f"depth-{chosen.recipe}"
     problems = chosen.only.split(",")
     jobs = [(p, seed) for p in problems for seed in range(chosen.seeds)]
     cores: Queue[int] = Queue()
@@ -75,11 +80,11 @@ def main() -> None:
     def run(job: tuple[str, int]) -> dict:
         problem, seed = job
         budget = chosen.scale * BUDGETS[problem]
-        path = FOLDER / chosen.name / f"{problem}-{seed}-{budget:g}.json"
+        path = FOLDER / name / f"{problem}-{seed}-{budget:g}.json"
         if not path.exists():
             core = cores.get()
             try:
-                one(problem, seed, budget, core, path, chosen.weighting)
+                one(problem, seed, budget, core, path, chosen.recipe)
             finally:
                 cores.put(core)
         found = json.loads(path.read_text())
@@ -92,10 +97,10 @@ def main() -> None:
         group = [r for r in runs if r["problem"] == found["problem"]]
         other = group[(group.index(found) + 1) % len(group)]
         if other is not found:
-            found["estimate"] = apart(fields(chosen.name, found), fields(chosen.name, other))
-    former = load(chosen.name) or {"runs": []}
+            found["estimate"] = apart(fields(name, found), fields(name, other))
+    former = load(name) or {"runs": []}
     kept = [r for r in former["runs"] if r["problem"] not in problems]
-    save(chosen.name, {"environment": environment(), "runs": kept + runs})
+    save(name, {"environment": environment(), "runs": kept + runs})
 
 
 def fields(name: str, run: dict) -> dict:
@@ -112,7 +117,7 @@ def apart(one: dict, other: dict) -> float:
     )
 
 
-def one(problem: str, seed: int, budget: float, core: int, path: Path, weighting: str) -> None:
+def one(problem: str, seed: int, budget: float, core: int, path: Path, recipe: str) -> None:
     """One run in a process of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as cache:
@@ -122,7 +127,7 @@ def one(problem: str, seed: int, budget: float, core: int, path: Path, weighting
             "budget": budget,
             "core": core,
             "path": str(path),
-            "weighting": weighting,
+            "recipe": recipe,
             "started": time.time(),
         }
         subprocess.run(
@@ -151,6 +156,9 @@ class Recorder:
     def choice(self, line: str) -> None:
         pass
 
+    def say(self, line: str) -> None:
+        pass
+
     def update(self, taken: int, row: dict[str, float] | None) -> None:
         if row is not None:
             errors = [value for name, value in row.items() if name.startswith("error.")]
@@ -160,21 +168,21 @@ class Recorder:
 def worker() -> None:
     request = json.loads(sys.stdin.read())
     os.sched_setaffinity(0, [request["core"]])
-    from poise import weighting, zoo
+    from poise import zoo
     from poise.training import recipes
+    from poise.training.recipe import named
+    from poise.training.run import run
     from poise.training.solve import run_plan
 
-    recorder = Recorder(request["started"])
-    problem = zoo.load(request["problem"])
-    rule = getattr(weighting, request["weighting"])() if request["weighting"] else None
-    solution = run_plan(
-        problem,
-        recipes.automatic(problem, weighting=rule),
-        tol=None,
-        budget=request["budget"] - (time.time() - request["started"]),
-        seed=request["seed"],
-        display=recorder,
-    )
+    recorder: Any = Recorder(request["started"])
+    problem, seed = zoo.load(request["problem"]), request["seed"]
+    left = request["budget"] - (time.time() - request["started"])
+    if request["recipe"] == "solve":
+        plan = recipes.automatic(problem)
+        solution = run_plan(problem, plan, tol=None, budget=left, seed=seed, display=recorder)
+    else:
+        recipe = replace(named(request["recipe"]), steps=10**7, seconds=left, record_every=500)
+        solution = run(problem, recipe, seed=seed, display=recorder)
     metrics = solution.metrics
     predicted = {name: solution.fields[name].values for name in problem.fields}
     np.savez_compressed(Path(request["path"]).with_suffix(".npz"), **predicted)
@@ -188,11 +196,17 @@ def worker() -> None:
                 "status": solution.status,
                 "parameters": metrics["parameters"],
                 "peak_memory_mb": metrics["peak_memory_mb"],
-                "choices": solution.config["choices"],
+                "choices": solution.config.get("choices", []),
                 "rows": recorder.rows,
             }
         )
     )
+
+
+def error_at(rows: list, end: float) -> float:
+    """Error of the parameters with the smallest criterion up to a time; 1 before the first row."""
+    early = [(criterion, found) for seconds, _, criterion, found in rows if seconds <= end]
+    return min(early)[1] if early else 1.0
 
 
 def seconds_to(rows: list, error: float) -> float | None:

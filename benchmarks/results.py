@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from pathlib import Path
 
 from common import load
-from depth import TARGETS, seconds_to
+from depth import TARGETS, error_at, seconds_to
 
 TARGET = Path(__file__).parent / "RESULTS.md"
 
@@ -22,6 +23,10 @@ def main() -> None:
         parts += published_part(published)
     if depth := load("depth"):
         parts += depth_part(depth)
+        if (fixed := load("depth-fixed")) and (annealed := load("depth-annealing")):
+            parts += equal_time_part(depth, fixed, annealed)
+    if rules := load("rules"):
+        parts += rules_part(rules)
     if speed := load("speed"):
         parts += speed_part(speed)
     TARGET.write_text("\n".join(parts))
@@ -109,14 +114,18 @@ def depth_part(data: dict) -> list[str]:
         "compiled programs. Seconds are counted from the start of the process. *Error*: relative "
         "L2 error on the problem's grid of the parameters with the smallest held-out criterion "
         "when the time is over, median over seeds (smallest to largest). *Seconds to*: median "
-        "time at which the parameters chosen so far had that error, in how many of the seeds.",
+        "time at which the parameters chosen so far had that error (a seed that does not reach it "
+        "counts as infinite), and how many of the seeds reach it. *Estimate/error*: the error as "
+        "`Solution.check` estimates it, from the difference to the solve of the next seed, "
+        "divided by the true one, smallest to largest.",
         "",
         environment(data["environment"]),
         "",
-        "| problem | seeds | time, s | error: median (range) | seconds to | parameters "
-        "| peak memory, MB |",
-        "|---|---:|---:|---:|---|---:|---:|",
+        "| problem | seeds | time, s | error: median (range) | seconds to | estimate/error "
+        "| parameters | peak memory, MB |",
+        "|---|---:|---:|---:|---|---:|---:|---:|",
     ]
+    ratios = []
     for problem, targets in TARGETS.items():
         group = [r for r in data["runs"] if r["problem"] == problem]
         if not group:
@@ -124,16 +133,101 @@ def depth_part(data: dict) -> list[str]:
         errors = [r["error"] for r in group]
         reached = []
         for target, _ in targets:
-            times = [t for r in group if (t := seconds_to(r["rows"], target)) is not None]
-            middle = f"{statistics.median(times):.0f} s" if times else "not reached"
-            reached.append(f"{target:.0e}: {middle} ({len(times)}/{len(group)})")
+            times = [seconds_to(r["rows"], target) or math.inf for r in group]
+            middle = statistics.median(times)
+            count = sum(map(math.isfinite, times))
+            shown = f"{middle:.0f} s" if math.isfinite(middle) else "not reached"
+            reached.append(f"{target:.0e}: {shown} ({count}/{len(group)})")
+        own = [r["estimate"] / r["error"] for r in group if "estimate" in r]
+        ratios += own
         sizes = sorted({r["parameters"] for r in group})
         memory = max(r["peak_memory_mb"] for r in group)
         lines.append(
             f"| {problem} | {len(group)} | {group[0]['budget']:g} "
             f"| {statistics.median(errors):.1e} ({min(errors):.1e} to {max(errors):.1e}) "
-            f"| {', '.join(reached)} | {' to '.join(map(str, sizes))} | {memory:.0f} |"
+            f"| {', '.join(reached)} | {f'{min(own):.2g} to {max(own):.2g}' if own else ''} "
+            f"| {' to '.join(map(str, sizes))} | {memory:.0f} |"
         )
+    within = sum(0.1 <= ratio <= 10 for ratio in ratios)
+    if ratios:
+        lines += ["", f"The estimate is within a factor of 10 in {within} of {len(ratios)} runs."]
+    return [*lines, ""]
+
+
+def equal_time_part(depth: dict, fixed: dict, annealed: dict) -> list[str]:
+    """`solve` beside the first-order recipes at the same seconds."""
+    lines = [
+        "### Beside first-order training, at equal wall time",
+        "",
+        "The same problems, seeds and processes with Adam (float32, 5 × 50 tanh network, 128 fresh "
+        "points) for a shorter time; what `solve` had reached by then is read off its own history. "
+        "Median relative L2 error (smallest to largest).",
+        "",
+        environment(fixed["environment"]),
+        "",
+        "| problem | seconds | fixed weights | annealed weights | `solve` |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for problem in TARGETS:
+        groups = [
+            [r for r in data["runs"] if r["problem"] == problem]
+            for data in (fixed, annealed, depth)
+        ]
+        if not all(groups):
+            continue
+        end = groups[0][0]["budget"]
+        cells = []
+        for group in groups:
+            errors = [error_at(r["rows"], end) for r in group]
+            middle = statistics.median(errors)
+            cells.append(f"{middle:.1e} ({min(errors):.1e} to {max(errors):.1e})")
+        lines.append(f"| {problem} | {end:g} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def rules_part(data: dict) -> list[str]:
+    """The rules side by side: median error, and the geometric mean of what it is of the best."""
+    rules = list(dict.fromkeys(r["rule"] for r in data["runs"]))
+    problems = list(dict.fromkeys(r["problem"] for r in data["runs"]))
+    errors = {
+        (problem, rule): [
+            r["error"] for r in data["runs"] if (r["problem"], r["rule"]) == (problem, rule)
+        ]
+        for problem in problems
+        for rule in rules
+    }
+    lines = [
+        "## Which weighting serves Gauss-Newton",
+        "",
+        "`benchmarks/rules.py`: the network and the points on which `poise.solve` settles, equal "
+        "steps, weights at every step; the rules cost the same, for the Jacobian is there. Median "
+        "relative L2 error over seeds (largest). *Behind the best*: geometric mean over the "
+        "problems of the median error divided by that of the best rule. *Failed*: runs that end "
+        "above 1e-1.",
+        "",
+        environment(data["environment"]),
+        "",
+        f"| problem | seeds | steps | {' | '.join(rules)} |",
+        f"|---|---:|---:|{'---:|' * len(rules)}",
+    ]
+    middle = {pair: statistics.median(found) for pair, found in errors.items()}
+    for problem in problems:
+        own = [r for r in data["runs"] if r["problem"] == problem]
+        cells = [
+            f"{middle[problem, rule]:.1e} ({max(errors[problem, rule]):.1e})" for rule in rules
+        ]
+        seeds = len({r["seed"] for r in own})
+        lines.append(f"| {problem} | {seeds} | {own[0]['steps']} | {' | '.join(cells)} |")
+    behind, failed = [], []
+    for rule in rules:
+        logs = [
+            math.log(middle[problem, rule] / min(middle[problem, each] for each in rules))
+            for problem in problems
+        ]
+        behind.append(f"{math.exp(statistics.mean(logs)):.1f}")
+        failed.append(str(sum(e > 0.1 for problem in problems for e in errors[problem, rule])))
+    lines.append(f"| **behind the best** | | | {' | '.join(behind)} |")
+    lines.append(f"| **failed** | | | {' | '.join(failed)} |")
     return [*lines, ""]
 
 
