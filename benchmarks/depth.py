@@ -35,10 +35,10 @@ FOLDER = Path(__file__).parent.parent / "runs" / "depth"
 
 BUDGETS = {
     "klein-gordon": 90,
-    "poisson-2d": 60,
-    "heat": 60,
-    "helmholtz": 60,
-    "advection": 60,
+    "poisson-2d": 45,
+    "heat": 45,
+    "helmholtz": 45,
+    "advection": 45,
     "wave": 120,
     "burgers": 180,
     "kdv": 180,

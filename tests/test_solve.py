@@ -241,22 +241,11 @@ def test_wider():
     while (larger := recipes.wider(problem, recipe)) is not None:
         assert larger.network == replace(recipe.network, width=larger.network.width)
         assert larger.points == recipes.points_for(problem, larger.network, many=True)
-        assert recipes.finer(problem, larger) is None
         assert larger.points["residual"].count > recipe.points["residual"].count
         recipe = larger
         widths.append(recipe.network.width)
-    assert widths == [30, 39]  # 51 units would be 2,857 parameters
+    assert widths == [30, 36, 44]  # 53 units would be 3,075 parameters
     assert recipes.wider(problem, replace(recipe, network=eqx.nn.Identity())) is None
-
-
-def test_finer():
-    problem = box(2)
-    sine, tanh = recipes.automatic(problem).recipes
-    more = recipes.finer(problem, sine)
-    assert more.points["residual"].count > 2 * sine.points["residual"].count
-    assert replace(more, points=sine.points) == sine
-    assert recipes.finer(problem, more) is None
-    assert recipes.finer(problem, tanh) is None  # it has them from the beginning
 
 
 # --- Mistakes --------------------------------------------------------------------------------
@@ -544,7 +533,7 @@ def test_a_network_without_room_is_widened_and_keeps_its_function(monkeypatch):
     assert outcome.status == STALLED
     assert one.done is outcome
     assert [recipe.network.width for recipe, _ in one.loops] == [2, 3]
-    assert lines[0].endswith("widened from 2 to 3 units")
+    assert lines[0].endswith("widened from 2 to 3 units, 256 points")
     assert wide.chosen.value <= narrow.chosen.value
     assert wide.history is narrow.history and wide.clock is narrow.clock
     assert (np.diff(wide.history["step"]) > 0).all()
@@ -709,7 +698,7 @@ def test_an_interrupted_solve_goes_on(tmp_path, monkeypatch):
 
 
 def test_a_solve_goes_on_in_the_stage_to_which_it_had_come(tmp_path, x64):
-    """Points were added and the network widened; the members know no more of each other."""
+    """In a wider network; the two know of each other by the journal alone."""
     problem = oscillator()
     plan = recipes.automatic(problem, SMALL)
     (recipe,) = plan.recipes
@@ -720,7 +709,7 @@ def test_a_solve_goes_on_in_the_stage_to_which_it_had_come(tmp_path, x64):
         one.tried = True
         one._run(5.0, 1e-3, silent, interrupt)
         wide = recipes.wider(problem, recipe)
-        one._enlarge(wide, Outcome(STALLED, "no room"))
+        one._widen(wide, Outcome(STALLED, "no room"))
         one._run(one.seconds + 1.0, 0.0, silent, interrupt)
         two = Member(problem, plan, 0, journal=Journal(tmp_path, resume=True))
         two.begin()

@@ -23,11 +23,11 @@ from poise.weighting import NTK, Weighting
 LARGEST = 2600
 """Parameters beyond which a network is not widened: a QR of it takes seconds on one core."""
 
-WIDER = 1.3
+WIDER = 1.2
 """Factor by which a network is widened."""
 
-FEW, MANY = 0.5, 1.5
-"""Residual points per parameter of a sine network, at first and when it stalls. Redrawn points
+FEW, MANY = 0.5, 1.0
+"""Residual points per parameter of a sine network, at first and once it is widened. Redrawn points
 carry a smooth solution most of the way with fewer residuals than parameters, which cost little;
 the last digits are lost between the points, and want more of them."""
 
@@ -153,7 +153,7 @@ def points_for(problem: Problem, network: Any, many: bool = False) -> dict[str, 
     """Points for a network: by its parameters inside, an eighth of that on each side.
 
     At least 256 inside, a multiple of 64; fewer where several equations share a point. `many`
-    as a sine network gets when it stalls.
+    as a sine network gets that has been widened.
     """
     count = 1000.0
     if isinstance(network, Architecture):
@@ -181,12 +181,6 @@ def points_for(problem: Problem, network: Any, many: bool = False) -> dict[str, 
         else:
             found[term] = Sobol(max(32, inside // 8), fresh=False)
     return found
-
-
-def finer(problem: Problem, recipe: Recipe) -> Recipe | None:
-    """The recipe with many points; None where it has them."""
-    points = points_for(problem, recipe.network, many=True)
-    return None if points == recipe.points else replace(recipe, points=points)
 
 
 def wider(problem: Problem, recipe: Recipe) -> Recipe | None:
