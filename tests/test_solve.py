@@ -165,7 +165,7 @@ def test_the_plan_by_dimension(dimension):
     plan = recipes.automatic(box(dimension))
     networks = [recipe.network for recipe in plan.recipes]
     scale = 3.0 if dimension <= 3 else 1.0
-    assert networks[0] == SIREN(width=30, depth=2, scale=scale)
+    assert networks[0] == SIREN(width=36, depth=2, scale=scale)
     assert networks[1:] == ([MLP(width=20, depth=3)] if dimension <= 3 else [])
     for recipe in plan.recipes:
         assert recipe.optimizer == GaussNewton(memory_gb=2.0)
@@ -173,9 +173,9 @@ def test_the_plan_by_dimension(dimension):
         assert recipe.dtype == "float64"
         inside, side = recipe.points["residual"], recipe.points["boundary"]
         assert inside == Adaptive(inside.count, every=recipes.REDRAW)
-        # (d + 1) 30 + 31·30 + 31 parameters of the first network, half as many points, in 64s.
+        # (d + 1) 36 + 37·36 + 37 parameters of the first network, half as many points, in 64s.
         if recipe is plan.recipes[0]:
-            count = 30 * (dimension + 1) + 930 + 31
+            count = 36 * (dimension + 1) + 37 * 36 + 37
             assert abs(inside.count - count / 2) <= 32
         assert side == Sobol(inside.count // 8, fresh=False)
 
@@ -193,8 +193,8 @@ def test_a_system_gets_a_wider_network_and_its_equations_share_points():
         "walls": poise.boundary(lambda u, v: (u, v)),
     }
     (first, _) = recipes.automatic(box(2, ("u", "v", "p"), terms=terms)).recipes
-    assert first.network.width == 38
-    count = 3 * 38 + 39 * 38 + 39 * 3
+    assert first.network.width == 44
+    count = 3 * 44 + 45 * 44 + 45 * 3
     assert abs(first.points["flow"].count - count / 2 / 3) <= 32
 
 
@@ -242,10 +242,21 @@ def test_wider():
         assert larger.network == replace(recipe.network, width=larger.network.width)
         assert larger.points == recipes.points_for(problem, larger.network, many=True)
         assert larger.points["residual"].count > recipe.points["residual"].count
+        assert recipes.finer(problem, larger) is None
         recipe = larger
         widths.append(recipe.network.width)
-    assert widths == [30, 36, 44]  # 53 units would be 3,075 parameters
+    assert widths == [36, 44]  # 53 units would be 3,075 parameters
     assert recipes.wider(problem, replace(recipe, network=eqx.nn.Identity())) is None
+
+
+def test_finer():
+    problem = box(2)
+    sine, tanh = recipes.automatic(problem).recipes
+    more = recipes.finer(problem, sine)
+    assert more.points["residual"].count > 1.9 * sine.points["residual"].count
+    assert replace(more, points=sine.points) == sine
+    assert recipes.finer(problem, more) is None
+    assert recipes.finer(problem, tanh) is None  # it has them from the beginning
 
 
 # --- Mistakes --------------------------------------------------------------------------------
@@ -709,7 +720,7 @@ def test_a_solve_goes_on_in_the_stage_to_which_it_had_come(tmp_path, x64):
         one.tried = True
         one._run(5.0, 1e-3, silent, interrupt)
         wide = recipes.wider(problem, recipe)
-        one._widen(wide, Outcome(STALLED, "no room"))
+        one._enlarge(wide, Outcome(STALLED, "no room"))
         one._run(one.seconds + 1.0, 0.0, silent, interrupt)
         two = Member(problem, plan, 0, journal=Journal(tmp_path, resume=True))
         two.begin()

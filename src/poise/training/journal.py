@@ -1,9 +1,9 @@
 """What a solve writes down as it goes, so that a killed one goes on: its stages.
 
-A solve is one or two members, and each of these a row of stages: a network, then wider ones. In
-the run folder, under ``checkpoints/``, every stage has checkpoints of its own, and ``solve.json``
-names the newest stage of each member, with its recipe. It is written after the first checkpoint
-of a stage: what it names is there.
+A solve is one or two members, and each of these a row of stages: a network, more points, wider
+networks. In the run folder, under ``checkpoints/``, every stage has checkpoints of its own, and
+``solve.json`` names the newest stage of each member, with its recipe. It is written after the
+first checkpoint of a stage: what it names is there.
 
 A member that is still trying networks has nothing to lose and begins anew.
 """

@@ -1,4 +1,5 @@
-"""One solve from one random start: try networks, keep one, widen it when it has no more room."""
+"""One solve from one random start: try networks, keep one, give it more points when it stalls, and
+more units when that does not help any more."""
 
 from __future__ import annotations
 
@@ -44,8 +45,8 @@ PREFERRED = 10.0
 the one after it, which is slower to begin."""
 
 PATIENCE = 8
-"""Rows of the history (two steps each) in which the criterion has to halve: wider, it soon falls by
-more than that."""
+"""Rows of the history (two steps each) in which the criterion has to halve: with the points or the
+units that it gets otherwise it soon falls by more than that."""
 
 
 @dataclass
@@ -126,11 +127,12 @@ class Member:
                 self.done = outcome
             if outcome.status != STALLED:
                 return outcome
-            larger = recipes.wider(self.problem, self.loops[-1][0])
+            present = self.loops[-1][0]
+            larger = recipes.finer(self.problem, present) or recipes.wider(self.problem, present)
             if larger is None or until - self.seconds < 0.1 * until + self.compiled:
                 self.done = outcome
                 return outcome
-            self._widen(larger, outcome)
+            self._enlarge(larger, outcome)
 
     def _try_networks(
         self, until: float, goal: float, watch: Any, interrupt: Interrupt
@@ -244,8 +246,8 @@ class Member:
             self._checkpoints = self.journal.stage(self.name, self._stage, recipe)
         return loop.run(self._checkpoints, watch=watch, interrupt=interrupt, limits=limits)
 
-    def _widen(self, larger: Recipe, outcome: Outcome) -> None:
-        """Go on in a wider network, with more points, from the best parameters."""
+    def _enlarge(self, larger: Recipe, outcome: Outcome) -> None:
+        """Go on with more points, or in a wider network, from the best parameters."""
         recipe, loop = self.best
         self._stage += 1
         if self._checkpoints:
@@ -254,17 +256,18 @@ class Member:
         self._prepare(larger, loop)
         _, fresh = self.loops[-1]
         model = loop.step.model(loop.chosen.params)
-        wide = fresh.step.model(fresh.state.params)
-        wide = wide._replace(
-            network=grow(model.network, wide.network), coefficients=model.coefficients
-        )
-        params, _ = ravel_pytree(eqx.filter(wide, eqx.is_inexact_array))
+        change = f"{_inside(larger)} points"
+        if larger.network != recipe.network:
+            change = (
+                f"widened from {recipe.network.width} to {larger.network.width} units, {change}"
+            )
+            wide = fresh.step.model(fresh.state.params)
+            grown = grow(model.network, wide.network)
+            model = wide._replace(network=grown, coefficients=model.coefficients)
+        params, _ = ravel_pytree(eqx.filter(model, eqx.is_inexact_array))
         fresh.begin_from(params, loop)
         self._compile()
-        self.say(
-            f"step {fresh.taken}, {self.seconds:.0f} s: {outcome.message}; widened from "
-            f"{recipe.network.width} to {larger.network.width} units, {_inside(larger)} points"
-        )
+        self.say(f"step {fresh.taken}, {self.seconds:.0f} s: {outcome.message}; {change}")
 
 
 def _inside(recipe: Recipe) -> int:
