@@ -141,3 +141,18 @@ def test_a_side_of_an_interval_is_a_point_and_has_rows_too():
     found, _ = quick(lambda p: rows.jacobian(p, points, 2))(params)
     assert rows.size == 9
     assert_close(found, quick(jax.jacrev(rows))(params, points), "ends")
+
+
+def test_traces_by_random_signs_agree_with_the_rows():
+    """Within four standard errors by the formula of the variance."""
+    rows, params, points, _, _, jacobian = case()
+    probes = 4000
+    key = jax.random.key(0)
+    found = quick(lambda p, x: rows.probed_traces(p, x, key, probes))(params, points)
+    for index, term in enumerate(rows.objective.terms):
+        own = jacobian[rows.terms == index]
+        kernel = own @ own.T
+        off = kernel - np.diag(np.diag(kernel))
+        error = np.sqrt(2 * np.sum(off**2) / probes)
+        assert abs(float(found[term]) - np.trace(kernel)) < 4 * error + 1e-12, term
+        assert error < 0.2 * np.trace(kernel)

@@ -16,7 +16,19 @@ import poise
 from poise import weighting
 from poise.training.recipe import Recipe
 from poise.training.run import prepare
-from poise.weighting import NTK, Annealing, EqualLosses, Fixed, GradNorm, Signals
+from poise.weighting import (
+    NTK,
+    Annealing,
+    EqualLosses,
+    Fixed,
+    GradNorm,
+    InverseDirichlet,
+    ReLoBRaLo,
+    Signals,
+    SoftAdapt,
+    Uncertainty,
+    statistics,
+)
 
 TERMS = ("residual", "initial", "boundary")
 RULES = {
@@ -28,8 +40,18 @@ RULES = {
     "annealing-bounds": Annealing(minimum=0.5, maximum=2.0),
     "annealing-reference": Annealing(reference="boundary"),
     "ntk": NTK(),
+    "ntk-probes": NTK(probes=2),
     "grad-norm": GradNorm(),
     "equal-losses": EqualLosses(maximum=1.5),
+    "annealing-robust": Annealing(
+        numerator=statistics.Quantile(0.9), denominator=statistics.LogMean()
+    ),
+    "ntk-waits": NTK(warmup=2, freeze=3),
+    "soft-adapt": SoftAdapt(),
+    "soft-adapt-weighted": SoftAdapt(loss_weighted=True, normalized=False, ema=0.5),
+    "relobralo": ReLoBRaLo(ema=0.5, lookback=0.5),
+    "inverse-dirichlet": InverseDirichlet(),
+    "uncertainty": Uncertainty(learning_rate=0.1),
 }
 
 
@@ -114,9 +136,10 @@ def test_update_is_pure(rule):
     first = rule.update(state, signals)
     second = rule.update(state, signals)
     after = jax.tree.leaves((weights, state, signals))
-    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
     for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
-        assert np.array_equal(a, b)
+        np.testing.assert_array_equal(a, b)
 
 
 def test_jit_scan_and_plain_calls_agree(rule):

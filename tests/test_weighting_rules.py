@@ -1,7 +1,7 @@
 """Rules that estimate every weight anew: NTK, GradNorm and EqualLosses, in NumPy and in steps."""
 
 import math
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -272,6 +272,18 @@ def test_weights_of_a_step_are_those_of_the_whole_jacobian(kind, newton):
     assert_weights(weights, expected, rel=1e-10)
     total = sum(weights[n] * np.sum(rows[terms == i] ** 2) for i, n in enumerate(TERMS))
     assert float(progress.loss) == pytest.approx(total, rel=1e-10)
+
+
+def test_a_tangent_kernel_from_random_vectors():
+    """With Adam the traces are estimated; where the Jacobian is at hand they stay exact."""
+    exact = first_step(NTK, False)[0]
+    rough = first_step(partial(NTK, probes=2000), False)[0]
+    assert rough != exact
+    assert_weights(rough, exact, rel=0.1)
+    assert_weights(first_step(partial(NTK, probes=1), True)[0], exact, rel=1e-12)
+    for bad in (0, -3, True):
+        with pytest.raises(ValueError, match="probes="):
+            NTK(probes=bad)
 
 
 def test_the_tangent_kernel_is_that_of_the_parameters_whatever_the_optimizer():

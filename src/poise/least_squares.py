@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from poise.block import Block
 from poise.losses import Model, Objective, Points
@@ -115,6 +115,28 @@ class Rows:
             found = jax.lax.map(norms, (piece.points.T, piece.targets), batch_size=batch)
             parts.append(found.T.ravel())
         return jnp.concatenate(parts)
+
+    def probed_traces(
+        self, params: Float[Array, " P"], points: Points, key: PRNGKeyArray, probes: int
+    ) -> dict[str, Float[Array, ""]]:
+        """tr JₖJₖᵀ of each term, estimated: the mean of ‖Jₖᵀ v‖² over vectors v of random signs.
+
+        Hutchinson, Commun. Stat. Simul. Comput. 18 (1989): unbiased, with the variance
+        2 Σ_{i≠j} (JₖJₖᵀ)ᵢⱼ² for one probe. A probe costs a reverse sweep over the term's points.
+        """
+        found = {}
+        for index, term in enumerate(self.objective.terms):
+
+            def rows(vector: Array, term: str = term) -> Array:
+                parts = self.objective.term_residuals(term, self.model(vector), points[term])
+                return jnp.concatenate([(p / math.sqrt(p.shape[1])).ravel() for p in parts])
+
+            values, back = jax.vjp(rows, params)
+            own = jax.random.fold_in(key, index)
+            signs = jax.random.rademacher(own, (probes, values.size), values.dtype)
+            gradients = jax.vmap(lambda v, back=back: back(v)[0])(signs)
+            found[term] = jnp.mean(jnp.sum(gradients**2, axis=1))
+        return found
 
     def gram(
         self,

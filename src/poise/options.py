@@ -13,7 +13,7 @@ from poise import networks, optimizers, points
 from poise.precision import DTYPES
 from poise.training import recipes
 from poise.training.recipe import ACTIVATIONS, Recipe, named
-from poise.weighting import Annealing, Averaged
+from poise.weighting import Averaged
 
 SAMPLERS = {"uniform": points.Uniform, "sobol": points.Sobol}
 
@@ -151,7 +151,7 @@ def build_recipe(name: str, chosen: dict[str, Any], strict: bool = True) -> Reci
         if not strict:  # a length and a precision meant for first-order recipes
             parts = {n: v for n, v in parts.items() if n not in ("steps", "dtype", "record_every")}
     for option, part in (("weighting_every", "every"), ("ema", "ema")):
-        if option in given and isinstance(weighting, Annealing | Averaged):
+        if option in given and isinstance(weighting, Averaged):
             weighting = replace(weighting, **{part: given[option]})
         else:
             refuse(option, "adaptive weights")

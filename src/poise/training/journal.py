@@ -44,6 +44,7 @@ class Journal:
         self.choices: list[str] = found.get("choices", [])
         """What it had told."""
         self._began = time.perf_counter() - self.spent
+        self._open: list[StageCheckpoints] = []
 
     def former(self, member: str) -> Mapping[str, Any] | None:
         """What is noted of a member: ``stage``, a number, and ``recipe``, a description."""
@@ -51,7 +52,13 @@ class Journal:
 
     def stage(self, member: str, number: int, recipe: Recipe) -> StageCheckpoints:
         """Where a stage of a member keeps its checkpoints."""
-        return StageCheckpoints(self, member, number, recipe)
+        self._open.append(StageCheckpoints(self, member, number, recipe))
+        return self._open[-1]
+
+    def close(self) -> None:
+        """End what writes checkpoints."""
+        while self._open:
+            self._open.pop().close()
 
     def note(self, member: str, number: int, recipe: Recipe) -> None:
         """Write down the newest stage of a member."""

@@ -249,10 +249,7 @@ class Member:
     def _enlarge(self, larger: Recipe, outcome: Outcome) -> None:
         """Go on with more points, or in a wider network, from the best parameters."""
         recipe, loop = self.best
-        self._stage += 1
-        if self._checkpoints:
-            self._checkpoints.close()
-            self._checkpoints = None
+        self._stage, self._checkpoints = self._stage + 1, None
         self._prepare(larger, loop)
         _, fresh = self.loops[-1]
         model = loop.step.model(loop.chosen.params)

@@ -121,7 +121,13 @@ ACTIVATIONS = {
 }
 """Activations that have a name on the command line and in config.json."""
 
-_HOMES = ("poise.networks", "poise.points", "poise.weighting", "poise.optimizers")
+_HOMES = (
+    "poise.networks",
+    "poise.points",
+    "poise.weighting",
+    "poise.weighting.statistics",
+    "poise.optimizers",
+)
 
 
 def describe(item: Any) -> Any:

@@ -183,12 +183,20 @@ def write_again(folder: Path, config: Mapping[str, Any]) -> None:
         runs.write_json(folder / runs.CONFIG, {**former, "recipe": config["recipe"]})
 
 
-def refuse_another(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raise ValueError if the folder holds the run of another problem or seed."""
+def begun_again(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a solve that is gone on with: it began when and as it did.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds the run of another problem or seed.
+    """
     former = runs.Run(folder).config
     new = {n: part for n, part in runs.plain(config["problem"]).items() if n not in _ORIGIN}
     _refuse_change(folder, _completed("problem", former["problem"]), new)
     _refuse_change(folder, former, {"seed": config["seed"]})
+    kept = {name: former[name] for name in ("created", "command") if name in former}
+    return {**config, **kept}
 
 
 _ORIGIN = {"source", "path", "sha256", "title", "reference", "equation"}

@@ -158,7 +158,7 @@ def run_plan(
         memory_gb = getattr(recipe.optimizer, "memory_gb", None)
         config["solve"] = {"tol": tol, "budget": budget, "memory_gb": memory_gb}
         if out is not None and resume:
-            record.refuse_another(out, config)
+            config = record.begun_again(out, config)
         if display:
             display.spent = journal.spent if journal else 0.0
             for line in fresh:
@@ -168,6 +168,8 @@ def run_plan(
         if out is not None and not resume:
             runs.write_start(out, {**config, "choices": choices})
         outcome, estimate = _follow(first, plan, tol, budget, start, watch, interrupt, say)
+        if journal:
+            journal.close()
         recipe, loop = first.best
         config.update(recipe=describe(recipe), choices=choices)
         metrics = {

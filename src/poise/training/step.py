@@ -227,6 +227,21 @@ class Step:
             gram=gram,
         )
 
+    def _traces(
+        self, state: TrainState, points: Points, jacobian: Array | None
+    ) -> dict[str, Array]:
+        """The mean squared norm of the rows of each term's Jacobian."""
+        probes = self.weighting.trace_probes
+        if jacobian is not None:
+            norms = jnp.sum(jacobian**2, axis=1)
+        elif probes is None:
+            norms = self.rows.squared_norms(state.params, points, self._batch)
+        else:
+            # Another key than that of the step's points.
+            key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
+            return self.rows.probed_traces(state.params, points, key, probes)
+        return self.rows.by_term(norms)
+
     def _check_points(self) -> None:
         rule = type(self.optimizer).__name__
         for term, sampler in self.objective.samplers.items():
@@ -257,12 +272,7 @@ class Step:
         def update() -> tuple[Weights, Any]:
             traces = None
             if "traces" in rule.needs:
-                norms = (
-                    self.rows.squared_norms(state.params, points, self._batch)
-                    if jacobian is None
-                    else jnp.sum(jacobian**2, axis=1)
-                )
-                traces = self.rows.by_term(norms)
+                traces = self._traces(state, points, jacobian)
             signals = Signals(
                 losses if "losses" in rule.needs else None,
                 gradients if "gradients" in rule.needs else None,

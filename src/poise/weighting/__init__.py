@@ -1,11 +1,16 @@
 """Loss weights: how the terms of the loss are kept in balance."""
 
+from poise.weighting import statistics
 from poise.weighting.annealing import Annealing
-from poise.weighting.averaged import Averaged
+from poise.weighting.averaged import Averaged, Estimate
 from poise.weighting.equal_losses import EqualLosses
 from poise.weighting.fixed import Fixed
 from poise.weighting.grad_norm import GradNorm
+from poise.weighting.inverse_dirichlet import InverseDirichlet
 from poise.weighting.ntk import NTK
+from poise.weighting.relobralo import ReLoBRaLo
+from poise.weighting.soft_adapt import SoftAdapt
+from poise.weighting.uncertainty import Uncertainty
 from poise.weighting.weighting import Signals, Weighting, Weights
 
 __all__ = [
@@ -13,9 +18,15 @@ __all__ = [
     "Annealing",
     "Averaged",
     "EqualLosses",
+    "Estimate",
     "Fixed",
     "GradNorm",
+    "InverseDirichlet",
+    "ReLoBRaLo",
     "Signals",
+    "SoftAdapt",
+    "Uncertainty",
     "Weighting",
     "Weights",
+    "statistics",
 ]

@@ -17,45 +17,38 @@ The denominator. The authors' code, which gave the published figures, differenti
 of the article has the loss without it (eq. 40), fixed point max/mean. `weighted` chooses;
 the default is the code's.
 
+Extension. The maximum is one entry of thousands, and jumps. Any two statistics of
+`poise.weighting.statistics` may stand for the maximum and the mean, for example
+``Annealing(numerator=Quantile(0.99), denominator=LogMean())``.
+
 Cost: none for the gradients, which the step has at hand, and one pass over them every `every`
-steps.
+steps; quantiles and trimmed means sort them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from poise.weighting.weighting import Signals, Weighting, Weights, check_average, check_names, ones
-
-
-class AnnealingState(NamedTuple):
-    """λₖ, and of each term whether it is the reference.
-
-    The reference is data rather than the first key of a dict: JAX sorts the keys of dicts that
-    pass through it.
-    """
-
-    weights: Weights
-    reference: dict[str, Array]
+from poise.weighting.averaged import Averaged, AveragedState, Estimate
+from poise.weighting.statistics import Max, PerLayer, Statistic
+from poise.weighting.weighting import Signals, Weights, check_names
 
 
 @dataclass(frozen=True)
-class Annealing(Weighting):
+class Annealing(Averaged):
     """Weights by the gradient-statistics rule of Wang, Teng & Perdikaris (2021).
 
     Attributes
     ----------
-    every
-        Steps between updates.
-    ema
-        Share of the old weight that is kept at an update, in [0, 1).
+    every, ema, warmup, freeze
+        As `poise.weighting.Averaged` has them; the first average is with λₖ = 1.
     weighted
         Take the gradient of the weighted loss in the denominator (the authors' code), or of
         the unweighted one (their text).
@@ -66,6 +59,9 @@ class Annealing(Weighting):
         Added to the denominator.
     minimum, maximum
         Bounds on every λₖ but the reference's, applied after the average.
+    numerator, denominator
+        Statistics of |∇L_r| and |∇Lₖ|; left out, the largest entry, and the mean of the layers'
+        means.
 
     Raises
     ------
@@ -78,76 +74,72 @@ class Annealing(Weighting):
     weighted: bool = True
     reference: str | None = None
     epsilon: float = 1e-10
-    minimum: float = 0.0
-    maximum: float = math.inf
+    numerator: Statistic = field(default_factory=Max)
+    denominator: Statistic = field(default_factory=PerLayer)
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+    takes_first_whole: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_average(self, self.every, self.ema, self.minimum, self.maximum)
+        super().__post_init__()
         if not (math.isfinite(self.epsilon) and self.epsilon > 0):
             raise ValueError(f"Annealing(epsilon={self.epsilon!r}): must be positive")
+        for name in ("numerator", "denominator"):
+            if not isinstance(given := getattr(self, name), Statistic):
+                raise ValueError(
+                    f"Annealing({name}={given!r}): expected a statistic such as "
+                    "poise.weighting.statistics.Quantile(0.9)"
+                )
 
-    @property
-    def interval(self) -> int:
-        return self.every
+    def remember(self, names: Sequence[str], dtype: Any) -> dict[str, Array]:
+        """Of each term whether it is the reference.
 
-    def init(self, names: Sequence[str], dtype: Any = None) -> tuple[Weights, AnnealingState]:
-        if self.reference is not None:
-            check_names("Annealing(reference=...)", [self.reference], names)
-        weights = ones(names, dtype)
-        reference = self._reference(names)
-        chosen = {name: jnp.asarray(name == reference) for name in names}
-        return weights, AnnealingState(weights, chosen)
+        This is data rather than the first key of a dict: JAX sorts the keys of dicts that pass
+        through it.
+        """
+        del dtype
+        reference = self.reference
+        if reference is not None:
+            check_names("Annealing(reference=...)", [reference], names)
+        else:
+            reference = "residual" if "residual" in names else names[0]
+        return {name: jnp.asarray(name == reference) for name in names}
+
+    def estimate(self, signals: Signals, weights: Weights, memory: dict[str, Array]) -> Estimate:
+        gradients = signals.gradients
+        assert gradients is not None
+        magnitudes = {name: weight_magnitudes(g) for name, g in gradients.items()}
+        tops = [jnp.where(memory[n], self.numerator(m), 0) for n, m in magnitudes.items()]
+        top = jnp.max(jnp.stack(tops))
+        found, info = {}, {"numerator": top}
+        for name, layers in magnitudes.items():
+            size = self.denominator(layers)
+            # ∇(λL) = λ∇L: the weighted statistic needs no second gradient.
+            below = (weights[name] * size if self.weighted else size) + self.epsilon
+            found[name] = jnp.where(memory[name], 1, top / below)
+            info[f"denominator.{name}"] = size
+        return Estimate(found, memory, info=info)
 
     def update(
-        self, state: AnnealingState, signals: Signals
-    ) -> tuple[Weights, AnnealingState, dict[str, Array]]:
-        gradients, reference = signals.gradients, state.reference
-        assert gradients is not None
-        largest = jnp.max(
-            jnp.stack([jnp.where(reference[n], largest_entry(g), 0) for n, g in gradients.items()])
-        )
-        weights = {}
-        info = {"max_gradient": largest}
-        for name, gradient in gradients.items():
-            former, mean = state.weights[name], mean_magnitude(gradient)
-            # ∇(λL) = λ∇L: the weighted statistic needs no second gradient.
-            denominator = (former * mean if self.weighted else mean) + self.epsilon
-            average = self.ema * former + (1 - self.ema) * largest / denominator
-            bounded = jnp.clip(average, self.minimum, self.maximum)
-            weights[name] = jnp.where(reference[name], 1, bounded)
-            info[f"mean_gradient.{name}"] = mean
-        return weights, AnnealingState(weights, reference), info
-
-    def _reference(self, names: Sequence[str]) -> str:
-        if self.reference is not None:
-            return self.reference
-        return "residual" if "residual" in names else names[0]
+        self, state: AveragedState, signals: Signals
+    ) -> tuple[Weights, AveragedState, dict[str, Array]]:
+        weights, state, info = super().update(state, signals)
+        weights = {n: jnp.where(state.memory[n], 1, weight) for n, weight in weights.items()}
+        return weights, state._replace(weights=weights), info
 
 
-def weight_matrices(gradient: Any) -> list[Array]:
-    """The leaves that belong to weight matrices: arrays of two axes or more.
+def weight_magnitudes(gradient: Any) -> list[Array]:
+    """|g| of the leaves that belong to weight matrices, arrays of two axes or more, flat.
 
     Raises
     ------
     ValueError
         If there is none.
     """
-    found = [leaf for leaf in jax.tree.leaves(gradient) if leaf.ndim >= 2]
+    found = [jnp.abs(leaf).ravel() for leaf in jax.tree.leaves(gradient) if leaf.ndim >= 2]
     if not found:
         raise ValueError(
             "Annealing measures gradients of weight matrices, and this network has no weight "
             "matrices; use Fixed(...)"
         )
     return found
-
-
-def largest_entry(gradient: Any) -> Array:
-    """maxₗ max|g_l| over the weight matrices."""
-    return jnp.max(jnp.stack([jnp.max(jnp.abs(g)) for g in weight_matrices(gradient)]))
-
-
-def mean_magnitude(gradient: Any) -> Array:
-    """meanₗ mean|g_l|: the mean over layers of the layers' means."""
-    return jnp.mean(jnp.stack([jnp.mean(jnp.abs(g)) for g in weight_matrices(gradient)]))

@@ -13,9 +13,9 @@ Cost: none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from poise.weighting.averaged import Averaged, shares
+from poise.weighting.averaged import Averaged, Estimate, shares
 from poise.weighting.weighting import Signals, Weights
 
 
@@ -25,6 +25,6 @@ class EqualLosses(Averaged):
 
     needs: ClassVar[frozenset[str]] = frozenset({"losses"})
 
-    def estimate(self, signals: Signals) -> Weights:
+    def estimate(self, signals: Signals, weights: Weights, memory: Any) -> Estimate:
         assert signals.losses is not None
-        return shares(dict(signals.losses))
+        return Estimate(shares(signals.losses))

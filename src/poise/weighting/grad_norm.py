@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from poise.weighting.averaged import Averaged, shares
+from poise.weighting.averaged import Averaged, Estimate, shares
 from poise.weighting.weighting import Signals, Weights
 
 
@@ -30,9 +30,9 @@ class GradNorm(Averaged):
 
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
 
-    def estimate(self, signals: Signals) -> Weights:
+    def estimate(self, signals: Signals, weights: Weights, memory: Any) -> Estimate:
         assert signals.gradients is not None
-        return shares({name: _norm(g) for name, g in signals.gradients.items()})
+        return Estimate(shares({name: _norm(g) for name, g in signals.gradients.items()}))
 
 
 def _norm(gradient: Any) -> Array:

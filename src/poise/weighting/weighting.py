@@ -33,7 +33,7 @@ class Signals(NamedTuple):
     traces
         tr Kₖ / Nₖ of each term: the mean squared norm of the gradients of its residuals, one at
         each point, added over the term's parts as its loss is. Kₖ is the term's block of the
-        neural tangent kernel.
+        neural tangent kernel. Exact or estimated, as the rule says by `trace_probes`.
     """
 
     losses: Mapping[str, Array] | None = None
@@ -46,6 +46,11 @@ class Weighting(abc.ABC):
     """A rule for loss weights."""
 
     needs: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def trace_probes(self) -> int | None:
+        """How many random vectors are to estimate the traces; None for exact ones."""
+        return None
 
     @property
     @abc.abstractmethod
