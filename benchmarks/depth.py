@@ -8,8 +8,9 @@ Interrupted, it goes on where it stopped (``runs/depth``).
 
     python benchmarks/depth.py [--seeds 5] [--only klein-gordon,wave] [--scale 1.0]
 
-With ``--recipe fixed`` or ``annealing`` the first-order recipe has the time instead, a quarter of
-it with ``--scale 0.25``: what `solve` had reached by then is in its own rows.
+With ``--alone`` runs go one after another, and each has all cores. With ``--recipe fixed`` or
+``annealing`` the first-order recipe has the time instead, a quarter of it with ``--scale 0.25``:
+what `solve` had reached by then is in its own rows.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ BUDGETS = {
     "poisson-2d": 45,
     "heat": 45,
     "helmholtz": 45,
-    "advection": 45,
+    "advection": 60,
     "wave": 120,
     "burgers": 180,
     "kdv": 180,
@@ -67,14 +68,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", default=",".join(BUDGETS))
     parser.add_argument("--scale", type=float, default=1.0, help="of the budgets")
+    parser.add_argument("--alone", action="store_true", help="one run at a time, on all cores")
     parser.add_argument("--recipe", default="solve", choices=["solve", "fixed", "annealing"])
     chosen = parser.parse_args()
     name = "depth" if chosen.recipe == "solve" else f"depth-{chosen.recipe}"
+    name += "-alone" if chosen.alone else ""
     problems = chosen.only.split(",")
     jobs = [(p, seed) for p in problems for seed in range(chosen.seeds)]
-    cores: Queue[int] = Queue()
-    for core in sorted(os.sched_getaffinity(0)):
-        cores.put(core)
+    available = sorted(os.sched_getaffinity(0))
+    cores: Queue[list[int]] = Queue()
+    for group in [available] if chosen.alone else [[core] for core in available]:
+        cores.put(group)
     count = cores.qsize()
 
     def run(job: tuple[str, int]) -> dict:
@@ -117,7 +121,7 @@ def apart(one: dict, other: dict) -> float:
     )
 
 
-def one(problem: str, seed: int, budget: float, core: int, path: Path, recipe: str) -> None:
+def one(problem: str, seed: int, budget: float, core: list[int], path: Path, recipe: str) -> None:
     """One run in a process of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as cache:
@@ -167,7 +171,7 @@ class Recorder:
 
 def worker() -> None:
     request = json.loads(sys.stdin.read())
-    os.sched_setaffinity(0, [request["core"]])
+    os.sched_setaffinity(0, request["core"])
     from poise import zoo
     from poise.training import recipes
     from poise.training.recipe import named

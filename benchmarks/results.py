@@ -22,7 +22,7 @@ def main() -> None:
     if published := load("published"):
         parts += published_part(published)
     if depth := load("depth"):
-        parts += depth_part(depth)
+        parts += depth_part(depth, load("depth-alone"))
         if (fixed := load("depth-fixed")) and (annealed := load("depth-annealing")):
             parts += equal_time_part(depth, fixed, annealed)
     if rules := load("rules"):
@@ -106,7 +106,7 @@ def published_part(data: dict) -> list[str]:
     return [*lines, ""]
 
 
-def depth_part(data: dict) -> list[str]:
+def depth_part(data: dict, alone: dict | None) -> list[str]:
     lines = [
         "## How deep `poise.solve` goes",
         "",
@@ -121,13 +121,33 @@ def depth_part(data: dict) -> list[str]:
         "",
         environment(data["environment"]),
         "",
+        *depth_table(data["runs"]),
+    ]
+    ratios = [r["estimate"] / r["error"] for r in data["runs"] if "estimate" in r]
+    within = sum(0.1 <= ratio <= 10 for ratio in ratios)
+    if ratios:
+        lines += ["", f"The estimate is within a factor of 10 in {within} of {len(ratios)} runs."]
+    if alone:
+        lines += [
+            "",
+            "The same where a run has all cores to itself:",
+            "",
+            environment(alone["environment"]),
+            "",
+            *depth_table(alone["runs"]),
+        ]
+    return [*lines, ""]
+
+
+def depth_table(runs: list[dict]) -> list[str]:
+    """A line for each problem."""
+    lines = [
         "| problem | seeds | time, s | error: median (range) | seconds to | estimate/error "
         "| parameters | peak memory, MB |",
         "|---|---:|---:|---:|---|---:|---:|---:|",
     ]
-    ratios = []
     for problem, targets in TARGETS.items():
-        group = [r for r in data["runs"] if r["problem"] == problem]
+        group = [r for r in runs if r["problem"] == problem]
         if not group:
             continue
         errors = [r["error"] for r in group]
@@ -139,7 +159,6 @@ def depth_part(data: dict) -> list[str]:
             shown = f"{middle:.0f} s" if math.isfinite(middle) else "not reached"
             reached.append(f"{target:.0e}: {shown} ({count}/{len(group)})")
         own = [r["estimate"] / r["error"] for r in group if "estimate" in r]
-        ratios += own
         sizes = sorted({r["parameters"] for r in group})
         memory = max(r["peak_memory_mb"] for r in group)
         lines.append(
@@ -148,10 +167,7 @@ def depth_part(data: dict) -> list[str]:
             f"| {', '.join(reached)} | {f'{min(own):.2g} to {max(own):.2g}' if own else ''} "
             f"| {' to '.join(map(str, sizes))} | {memory:.0f} |"
         )
-    within = sum(0.1 <= ratio <= 10 for ratio in ratios)
-    if ratios:
-        lines += ["", f"The estimate is within a factor of 10 in {within} of {len(ratios)} runs."]
-    return [*lines, ""]
+    return lines
 
 
 def equal_time_part(depth: dict, fixed: dict, annealed: dict) -> list[str]:
