@@ -1,4 +1,4 @@
-"""The README's example, as written."""
+"""The README's example, as written but for its time."""
 
 import re
 from pathlib import Path
@@ -12,12 +12,14 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 def test_the_example_runs_as_written(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (block,) = BLOCKS
+    # How far 60 s lead depends on the machine; when an error is reached does not.
+    assert 'budget="60s"' in block
+    block = block.replace('budget="60s"', 'budget="10min", tol=1e-3')
     names = {}
     exec(compile(block, str(README), "exec"), names)
     solution = names["solution"]
-    # How far 60 s lead depends on the machine: beside other tests, steps take seconds.
-    assert solution.status in ("converged", "budget spent", "stalled")
-    assert solution.best_relative_l2["u"] < 0.2
+    assert solution.status == "converged"
+    assert solution.best_relative_l2["u"] < 1e-2
     assert (tmp_path / "runs/klein-gordon/report.html").exists()
     printed = capsys.readouterr().out.splitlines()
     assert float(printed[0].split(":")[1].strip(" }")) == pytest.approx(
