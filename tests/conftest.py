@@ -13,6 +13,15 @@ if worker.startswith("gw") and hasattr(os, "sched_setaffinity"):
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[int(worker[2:]) % len(cores)]})
 
+# What a test compiles runs for a moment: most of the suite's time went into making it fast.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
+    ]
+)
+
 from jaxtyping import install_import_hook
 
 # Every shape and dtype that an annotation promises is checked while the tests run, in the rooms
@@ -41,7 +50,9 @@ import poise
 @pytest.fixture(scope="session", autouse=True)
 def compiled_programs(tmp_path_factory):
     """Tests compile many equal programs: keep them for the session."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if worker else base  # of all test processes
+    jax.config.update("jax_compilation_cache_dir", str(shared / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
