@@ -37,7 +37,9 @@ def drawing(sampler, dimension, dtype):
 
     def drawn(key, prepared_with):
         # What is prepared once is computed in NumPy.
-        return draw_from(sampler.prepare(jax.random.key(prepared_with), dimension, dtype), key)
+        return draw_from(
+            sampler.prepare(np.random.default_rng(prepared_with), dimension, dtype), key
+        )
 
     return drawn
 

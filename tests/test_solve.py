@@ -564,6 +564,7 @@ def test_the_better_of_two_networks_goes_on(monkeypatch):
     """With steps that only go up, and not taken for stalled because of the other's rows."""
     monkeypatch.setattr(member, "PATIENCE", 4)
     monkeypatch.setattr(member, "TRY", 1e-9)
+    monkeypatch.setattr(member, "PREFERRED", 1)
     monkeypatch.setattr(recipes, "LARGEST", 0)
     good = replace(TINY, steps=14)
     for order in ([good, replace(good, optimizer=Adam(1e-12))], [replace(good), good]):

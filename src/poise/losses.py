@@ -20,6 +20,7 @@ from poise.derivatives import propagate
 from poise.derivatives.streams import single
 from poise.points import Adaptive, Sampler
 from poise.problem import Problem
+from poise.randomness import once
 
 Points = dict[str, tuple[Float[Array, "d _"], ...]]
 """For each term the points of each of its blocks."""
@@ -62,12 +63,13 @@ class Objective:
             for term, blocks in problem.blocks.items()
         }
         for index, (term, blocks) in enumerate(problem.blocks.items()):
-            keys = jax.random.split(jax.random.fold_in(key, index), len(blocks))
             self._prepared[term] = [
                 jnp.asarray(block.points, self.dtype)
                 if block.patch is None
-                else samplers[term].prepare(k, len(block.patch.free), self.dtype)
-                for block, k in zip(blocks, keys, strict=True)
+                else samplers[term].prepare(
+                    once(key, index, number), len(block.patch.free), self.dtype
+                )
+                for number, block in enumerate(blocks)
             ]
 
     @property

@@ -41,7 +41,7 @@ class Sampler(abc.ABC):
             raise ValueError(f"points: {self.count!r} is not a positive number of points")
 
     @abc.abstractmethod
-    def prepare(self, key: PRNGKeyArray, dimension: int, dtype: Any) -> Array:
+    def prepare(self, random: np.random.Generator, dimension: int, dtype: Any) -> Array:
         """What `draw` needs, computed once; its first axis has length `dimension`."""
 
     @abc.abstractmethod
@@ -59,10 +59,10 @@ class Sampler(abc.ABC):
 class Uniform(Sampler):
     """Independent, uniformly distributed points, on a lattice of 2⁻²⁴ (float64: 2⁻³²)."""
 
-    def prepare(self, key: PRNGKeyArray, dimension: int, dtype: Any) -> Array:
+    def prepare(self, random: np.random.Generator, dimension: int, dtype: Any) -> Array:
         if self.fresh:
             return jnp.zeros((dimension, 0), dtype)
-        bits = np.asarray(jax.random.bits(key, (dimension, self.count), jnp.uint32))
+        bits = _bits(random, (dimension, self.count))
         return jnp.asarray(to_unit(bits, dtype))
 
     def noise(self, dimension: int) -> int:
@@ -84,7 +84,7 @@ class Sobol(Sampler):
     points at each step cost one random number a dimension. A power of two spreads best.
     """
 
-    def prepare(self, key: PRNGKeyArray, dimension: int, dtype: Any) -> Array:
+    def prepare(self, random: np.random.Generator, dimension: int, dtype: Any) -> Array:
         if dimension == 0:
             return jnp.zeros((0, self.count), jnp.uint32)
         from scipy.stats import qmc
@@ -93,8 +93,7 @@ class Sobol(Sampler):
             warnings.simplefilter("ignore", UserWarning)
             unit = qmc.Sobol(dimension, scramble=False, bits=32).random(self.count)
         integers = (unit.T * 2.0**32).astype("uint32")
-        # In NumPy: what is computed once is not worth compiling.
-        return jnp.asarray(integers ^ np.asarray(jax.random.bits(key, (dimension, 1), jnp.uint32)))
+        return jnp.asarray(integers ^ _bits(random, (dimension, 1)))
 
     def noise(self, dimension: int) -> int:
         return dimension if self.fresh else 0
@@ -160,8 +159,8 @@ class Adaptive(Sampler):
         """How many of the points are drawn anew."""
         return max(1, round(self.share * self.count))
 
-    def prepare(self, key: PRNGKeyArray, dimension: int, dtype: Any) -> Array:
-        return Sobol(self.count, fresh=False).prepare(key, dimension, dtype)
+    def prepare(self, random: np.random.Generator, dimension: int, dtype: Any) -> Array:
+        return Sobol(self.count, fresh=False).prepare(random, dimension, dtype)
 
     def noise(self, dimension: int) -> int:
         return 0
@@ -191,6 +190,10 @@ class Adaptive(Sampler):
         noise = jax.random.gumbel(key, sizes.shape, sizes.dtype)
         best_scores, best = jax.lax.top_k(jnp.log(density) + noise, self.drawn)
         return jnp.where(jnp.isfinite(best_scores), candidates[:, best], former)
+
+
+def _bits(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    return random.integers(0, 2**32, shape, np.uint32)
 
 
 def to_unit(integers: Any, dtype: Any) -> Any:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from poise.geometry import Box
 from poise.networks.architecture import Architecture, check_sizes
 from poise.networks.embedding import Embedding
+from poise.randomness import once
 
 
 @dataclass(frozen=True)
@@ -61,14 +63,14 @@ class MLP(Architecture):
     def build(self, domain: Box, outputs: int, key: PRNGKeyArray, dtype: Any) -> Perceptron:
         embedding = Embedding.of(domain, harmonics=self.harmonics)
         sizes = [embedding.size, *[self.width] * self.depth, outputs]
-        keys = jax.random.split(key, len(sizes) - 1)
+        random = once(key)
         return Perceptron(
             layers=tuple(
                 Dense(
-                    _glorot_normal(k, n_out, n_in, dtype),
+                    jnp.asarray(_glorot_normal(random, n_out, n_in), dtype),
                     jnp.zeros(n_out, dtype),
                 )
-                for k, n_in, n_out in zip(keys, sizes[:-1], sizes[1:], strict=True)
+                for n_in, n_out in pairwise(sizes)
             ),
             activation=self.activation,
             embedding=embedding,
@@ -99,6 +101,5 @@ class Perceptron(eqx.Module):
         return self.layers[-1](h)
 
 
-def _glorot_normal(key: PRNGKeyArray, outputs: int, inputs: int, dtype: Any) -> Array:
-    deviation = math.sqrt(2.0 / (inputs + outputs))
-    return deviation * jax.random.normal(key, (outputs, inputs), dtype)
+def _glorot_normal(random: np.random.Generator, outputs: int, inputs: int) -> np.ndarray:
+    return random.normal(scale=math.sqrt(2.0 / (inputs + outputs)), size=(outputs, inputs))

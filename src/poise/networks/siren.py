@@ -17,6 +17,7 @@ from poise.geometry import Box
 from poise.networks.architecture import Architecture, check_sizes
 from poise.networks.embedding import HALF, Embedding
 from poise.networks.mlp import Dense, Perceptron
+from poise.randomness import once
 
 _SCALE = 2.0
 
@@ -99,17 +100,12 @@ class SIREN(Architecture):
         first = np.asarray([scales[axis] for axis in embedding.sources])
         sizes = [embedding.size, *[self.width] * self.depth, outputs]
         shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
-        # Two calls for all layers, cut up in NumPy: what runs once is not worth compiling.
-        weight_key, bias_key = jax.random.split(key)
-        draws = sum(n_out * n_in for n_out, n_in in shapes)
-        normal = np.asarray(jax.random.normal(weight_key, (draws,), dtype))
-        uniform = np.asarray(jax.random.uniform(bias_key, (sum(sizes[1:]),), dtype, -1.0, 1.0))
+        random = once(key)
         layers: list[Any] = []
         for index, (n_out, n_in) in enumerate(shapes):
-            weight, normal = normal[: n_out * n_in].reshape(n_out, n_in), normal[n_out * n_in :]
-            bias, uniform = uniform[:n_out], uniform[n_out:]
-            weight = weight * (1 / math.sqrt(n_in) if index else first)
-            bias = bias * (0.0 if index == self.depth else 1.0 if index else math.pi)
+            weight = random.normal(size=(n_out, n_in)) * (1 / math.sqrt(n_in) if index else first)
+            largest = 0.0 if index == self.depth else 1.0 if index else math.pi
+            bias = random.uniform(-largest, largest, n_out)
             layers.append(Dense(jnp.asarray(weight, dtype), jnp.asarray(bias, dtype)))
         if waves:
             layers[0] = Waves.of(layers[0], domain)

@@ -137,6 +137,18 @@ def damped_triangle(triangle: Float[Array, "n more"], damping: Array) -> Float[A
     return jnp.concatenate(rows)
 
 
+def _gram(matrix: Float[Array, "m n"]) -> Float[Array, "n n"]:
+    """AᵀA, of which only the upper triangle is computed, by panels."""
+    size = matrix.shape[1]
+    width = max(32, -(-size // 4))
+    rows = []
+    for start in range(0, size, width):
+        row = matrix[:, start : start + width].T @ matrix[:, start:]
+        rows.append(jnp.pad(row, ((0, 0), (start, 0))))
+    upper = jnp.concatenate(rows)
+    return jnp.triu(upper) + jnp.triu(upper, 1).T
+
+
 def _by_qr(triangle: Array, right: Array, damping: Array) -> tuple[Array, Array]:
     """z of min ‖T z + y‖² + μ ‖z‖², and the triangle R with RᵀR = TᵀT + μI."""
     size = len(triangle)
@@ -178,7 +190,7 @@ class Dense(Solver):
             return reduced[:, :size], reduced[:, size]
 
         def square() -> tuple[Array, Array]:
-            return jacobian.T @ jacobian, at.gradient
+            return _gram(jacobian), at.gradient
 
         return jax.lax.cond(precise, reduce, square), jnp.max(jnp.sum(jacobian**2, axis=0))
 
@@ -210,7 +222,8 @@ class Kernel(Solver):
             return reflectors.T, scales, jnp.triu(reflectors.T[:rows])[::-1, ::-1].T
 
         def square() -> tuple[Array, Array, Array]:
-            return jacobian.T, jnp.zeros(rows, jacobian.dtype), jacobian @ jacobian.T
+            unused = jnp.zeros((jacobian.shape[1] + 1, rows), jacobian.dtype)
+            return unused[1:], unused[0], _gram(jacobian.T)
 
         return jax.lax.cond(precise, reduce, square), jnp.max(jnp.sum(jacobian**2, axis=0))
 
@@ -230,7 +243,7 @@ class Kernel(Solver):
 
         def by_cholesky() -> tuple[Array, Array]:
             inner, triangle = _by_cholesky(matrix, at.residual, damping)
-            return basis @ inner, triangle
+            return inner @ _there(at.jacobian), triangle
 
         step, triangle = jax.lax.cond(precise, by_qr, by_cholesky)
 
@@ -238,7 +251,7 @@ class Kernel(Solver):
             return -jax.lax.cond(
                 precise,
                 lambda: turned(_twice(triangle, matrix.T @ vector[::-1])),
-                lambda: basis @ _twice(triangle, vector),
+                lambda: _twice(triangle, vector) @ _there(at.jacobian),
             )
 
         return step, again
