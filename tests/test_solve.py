@@ -690,11 +690,11 @@ def interrupted_in(tmp_path, monkeypatch, problem, **settings):
 
 
 def test_an_interrupted_solve_goes_on(tmp_path, monkeypatch):
-    first = interrupted_in(tmp_path, monkeypatch, oscillator(), tol=1e-4, budget=100)
+    first = interrupted_in(tmp_path, monkeypatch, oscillator(), tol=1e-6, budget=100)
     watch = Watch()
     monkeypatch.setattr(solve, "SolveDisplay", lambda *_: watch)
     second = poise.solve(
-        oscillator(), network=SMALL, out=tmp_path / "run", tol=1e-4, budget=100, resume=True
+        oscillator(), network=SMALL, out=tmp_path / "run", tol=1e-6, budget=100, resume=True
     )
     assert second.status == "converged"
     taken = first.metrics["steps"]

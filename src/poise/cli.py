@@ -92,7 +92,7 @@ def train(
 )
 @options.seed
 @options.run_folder
-@options.running(threads="1, which is fastest at these sizes")
+@options.running(threads="2 where there are as many")
 def solve(
     problem: str,
     tol: float,
@@ -126,8 +126,8 @@ def _solve(
     resuming: bool = False,
 ) -> None:
     wanted = config["solve"]
-    # Klein-Gordon: 0.5 s a step on one core, 0.8 s on two.
-    count: int = thread_count or config.get("threads") or 1
+    # A second core takes a seventh off, compiling included; these sizes have no use for more.
+    count: int = thread_count or config.get("threads") or min(2, len(threads.available()))
     threads.pin(count)
     solution = run_plan(
         problem,

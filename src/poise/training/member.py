@@ -40,6 +40,11 @@ TRY = 0.15
 TRIAL_STEPS = 24
 """Steps from one start of a network before another start of it is tried."""
 
+FOUND = 0.1
+"""Held-out criterion below which no other start of a network is tried. Another start is for a fast
+wave; as long as that is not found, the criterion is nearly that of the untrained network. Of a
+solution with fronts the smooth rest is found at once, and no start of a sine network finds more."""
+
 PREFERRED = 10.0
 """How many times smaller the criterion of a network that has not settled must be to be kept before
 the one after it, which is slower to begin."""
@@ -191,7 +196,7 @@ class Member:
             limits = Limits(seconds=until, goal=max(goal, SETTLED), last=last)
             outcome = loop.run(watch=watch, interrupt=interrupt, limits=limits)
             found.append((loop.chosen.value, number, loop.state, loop.best))
-            stop = outcome.status in (INTERRUPTED, DIVERGED) or loop.chosen.value < SETTLED
+            stop = outcome.status in (INTERRUPTED, DIVERGED) or loop.chosen.value < FOUND
             if stop or self.seconds >= until:
                 break
         value, number, state, best = min(found, key=lambda each: each[:2])

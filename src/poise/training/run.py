@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from poise import runs
+from poise import runs, threads
 from poise.losses import Model, Objective
 from poise.networks import Architecture
 from poise.optimizers import Optax, Optimizer
@@ -186,7 +186,7 @@ def run(
         More entries for config.json.
     """
     # Ctrl-C is heard from here to the last file: whenever it comes, the folder ends up whole.
-    with Interrupt() as interrupt, working_in(recipe.dtype):
+    with Interrupt() as interrupt, working_in(recipe.dtype), threads.one_for_blas():
         loop = prepare(problem, recipe, seed)
         limits = Limits(seconds=recipe.seconds or math.inf)
         config = {**record.configuration(problem, recipe, seed, origin), **(extra or {})}

@@ -23,7 +23,7 @@ from typing import Any
 import equinox as eqx
 import numpy as np
 
-from poise import runs
+from poise import runs, threads
 from poise.networks import Architecture
 from poise.precision import working_in
 from poise.problem import Problem
@@ -152,7 +152,8 @@ def run_plan(
             display.choice(line)
 
     watch = display.update if display else lambda taken, row: None
-    with Interrupt() as interrupt, working_in("float64"), display or nullcontext():
+    one_thread = threads.one_for_blas()
+    with Interrupt() as interrupt, working_in("float64"), one_thread, display or nullcontext():
         recipe = plan.recipes[0]
         config = {**record.configuration(problem, recipe, seed, origin), **(extra or {})}
         memory_gb = getattr(recipe.optimizer, "memory_gb", None)
