@@ -13,7 +13,7 @@ from poise import cache, options, runs, sources, tables, threads
 from poise.training import compare as comparing
 from poise.training import recipes as automatic
 from poise.training.display import ComparisonDisplay, Display, SolveDisplay
-from poise.training.recipe import RECIPES, Recipe, describe, rebuild_recipe
+from poise.training.recipe import RECIPES, RULES, Recipe, describe, rebuild_recipe
 from poise.training.run import run
 from poise.training.solve import run_plan
 
@@ -249,7 +249,8 @@ def _finish(solution: Any, folder: Path, report: bool) -> None:
     "--recipes",
     default="fixed,annealing",
     show_default=True,
-    help="Which to compare, separated by commas.",
+    help=f"Which to compare, separated by commas: {', '.join(RECIPES)}; or all, every rule for "
+    "the loss weights.",
 )
 @click.option(
     "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per recipe."
@@ -272,6 +273,8 @@ def compare(
 ) -> None:
     """Run several recipes with several seeds on PROBLEM, one process a core, and compare."""
     names = [name.strip() for name in recipes.split(",") if name.strip()]
+    if names == ["all"]:
+        names = list(RULES)
     if not names or len(set(names)) < len(names):
         raise ValueError(f"--recipes {recipes!r}: name each recipe once, separated by commas")
     built = [options.build_recipe(name, chosen, strict=False) for name in names]

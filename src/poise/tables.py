@@ -26,9 +26,10 @@ def comparison(rows: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("recipe")
     for heading in (
-        "relative L2, chosen: median (range)",
+        "relative L2, chosen: median (quartiles)",
         "at last step: median",
         "reduction",
+        "better",
         "seconds",
         "steps/s",
         "overhead",
@@ -44,12 +45,14 @@ def comparison(rows: list[dict[str, Any]]) -> Table:
 
     for row in rows:
         chosen = row["best_relative_l2"]
-        span = f" ({chosen['min']:.2e} to {chosen['max']:.2e})" if chosen else ""
+        span = f" ({chosen['lower']:.2e} to {chosen['upper']:.2e})" if chosen else ""
+        against = row["against"]
         table.add_row(
             row["recipe"],
             median(chosen, ".2e") + span,
             median(row["relative_l2"], ".2e"),
             percent(row["reduction_percent"], ".1f"),
+            "{wins}/{pairs}, p = {p:.3f}".format(**against) if against else "-",
             median(row["train_seconds"], ".1f"),
             median(row["steps_per_second"], ".0f"),
             percent(row["overhead_percent"], "+.1f"),

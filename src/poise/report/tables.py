@@ -84,14 +84,23 @@ def _of_comparison(comparison: Comparison) -> str:
         body += f"{escape(recipe)}</th>"
         body += "".join(f"<td>{_range(row.get(name))}</td>" for name in ranges)
         less = _data(row.get("reduction_percent"), lambda x: share(x).replace("-", "−") + percent)
-        body += f"<td>{less}</td>"
+        body += f"<td>{less}</td><td>{_against(row.get('against'))}</td>"
         extra = row.get("overhead_percent") if alike else None
         body += f"<td>{number(extra, percent, '+.1f')}</td>"
         body += f"<td>{row.get('completed', NONE)} of {row.get('runs', NONE)}</td></tr>"
     head = _head(
-        "recipe", *ranges.values(), "error reduction", "extra time a step", "runs completed"
+        *("recipe", *ranges.values(), "error reduction", "better with"),
+        *("extra time a step", "runs completed"),
     )
     return _table(head, body)
+
+
+def _against(found: dict[str, Any] | None) -> str:
+    """With how many seeds a recipe did better, and the p of the rank test."""
+    if not found:
+        return NONE
+    seeds = f"{found['wins']} of {found['pairs']} seeds"
+    return f"{seeds}<br><small>rank test p = {found['p']:.3f}</small>"
 
 
 _RANGES = {

@@ -10,7 +10,6 @@ from __future__ import annotations
 import multiprocessing
 import queue
 import signal
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from poise import runs, sources, threads
+from poise.training import summary
 from poise.training.interrupt import Interrupt
 from poise.training.recipe import Recipe, describe, rebuild_recipe
 
@@ -35,9 +35,6 @@ class Job:
     def label(self) -> str:
         return f"{self.recipe['name']}, seed {self.seed}"
 
-
-ENDED_WELL = ("budget spent", "converged", "stalled")
-"""Statuses of a run whose result counts."""
 
 Event = tuple[int, str, Any]
 """(job, "at", (how much of its `length`, row or None)), (job, "ended", status) or
@@ -153,11 +150,9 @@ class Comparison:
         return True
 
     def summarize(self) -> list[dict[str, Any]]:
-        """Make the table of the runs that finished; write comparison.json and comparison.csv.
+        """Make the table of the runs that finished; write comparison.json, .csv and .tex.
 
-        Errors of several fields are combined by taking the largest. Overhead and reduction are
-        relative to the recipe "fixed", or the first: overhead from the median steps per second,
-        reduction from the median error of the chosen parameters.
+        The baseline is the recipe "fixed", or the first; see `poise.training.summary`.
         """
         finished = {
             recipe.name: [
@@ -167,77 +162,21 @@ class Comparison:
             ]
             for recipe in self.recipes
         }
-        names = list(finished)
-        baseline = "fixed" if "fixed" in names else names[0]
-        table = [self._row(name, finished[name], finished[baseline]) for name in names]
+        baseline = "fixed" if "fixed" in finished else next(iter(finished))
+        table = summary.table(finished, len(self.seeds), baseline)
         kinds = {recipe.name: type(recipe.optimizer) for recipe in self.recipes}
         for row in table:
-            if row["recipe"] == baseline:
-                row["overhead_percent"] = row["reduction_percent"] = None
-            elif kinds[row["recipe"]] is not kinds[baseline]:
+            if kinds[row["recipe"]] is not kinds[baseline]:
                 row["overhead_percent"] = None  # steps of other kinds have no time in common
         runs.write_json(self.folder / runs.COMPARISON, {**self.settings, "table": table})
-        lines = ["recipe,seed,status,relative_l2,best_relative_l2,train_seconds,steps_per_second"]
-        for name, all_metrics in finished.items():
-            for metrics in all_metrics:
-                cells = [
-                    *(name, metrics["seed"], metrics["status"]),
-                    *(worst(metrics[key]) for key in ("relative_l2", "best_relative_l2")),
-                    *(metrics["train_seconds"], metrics["steps_per_second"]),
-                ]
-                lines.append(",".join("" if cell is None else str(cell) for cell in cells))
-        runs.write_text(self.folder / "comparison.csv", "\n".join(lines) + "\n")
+        runs.write_text(self.folder / "comparison.csv", summary.csv(finished))
+        runs.write_text(self.folder / "comparison.tex", summary.latex(table))
         return table
-
-    def _row(
-        self, name: str, found: list[dict[str, Any]], baseline: list[dict[str, Any]]
-    ) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "recipe": name,
-            "completed": sum(m["status"] in ENDED_WELL for m in found),
-            "runs": len(self.seeds),
-        }
-        for key in ("relative_l2", "best_relative_l2"):
-            row[key] = spread([worst(metrics[key]) for metrics in found])
-        for key in ("train_seconds", "steps_per_second", "best_held_out", "peak_memory_mb"):
-            row[key] = spread([metrics[key] for metrics in found])
-        estimates = [worst(metrics.get("estimate") or {}) for metrics in found]
-        if any(estimate is not None for estimate in estimates):
-            row["estimate"] = spread(estimates)
-        speed, speed_of_baseline = (
-            (spread([m["steps_per_second"] for m in group]) or {}).get("median")
-            for group in (found, baseline)
-        )
-        error, error_of_baseline = (
-            (spread([worst(m["best_relative_l2"]) for m in group]) or {}).get("median")
-            for group in (found, baseline)
-        )
-        row["overhead_percent"] = (
-            100 * (speed_of_baseline / speed - 1) if speed and speed_of_baseline else None
-        )
-        row["reduction_percent"] = (
-            100 * (1 - error / error_of_baseline) if error and error_of_baseline else None
-        )
-        return row
 
 
 def length(job: Job) -> float:
     """What a run counts to: its steps, or the seconds of one that ends by the clock."""
     return job.recipe.get("seconds") or job.recipe["steps"]
-
-
-def worst(errors: Mapping[str, float | None]) -> float | None:
-    """The largest error over the fields, or None if there is none."""
-    numbers = [error for error in errors.values() if error is not None]
-    return max(numbers) if numbers else None
-
-
-def spread(values: Sequence[float | None]) -> dict[str, float] | None:
-    """Median and range, or None without values."""
-    numbers = [value for value in values if value is not None]
-    if not numbers:
-        return None
-    return {"median": statistics.median(numbers), "min": min(numbers), "max": max(numbers)}
 
 
 def _drain(tasks: Any, workers: int) -> None:

@@ -16,7 +16,18 @@ from poise.networks import MLP, SIREN
 from poise.optimizers import Adam, GaussNewton, Optimizer
 from poise.points import Adaptive, Sampler, Uniform
 from poise.precision import check_dtype
-from poise.weighting import NTK, Annealing, Fixed, Weighting
+from poise.weighting import (
+    NTK,
+    Annealing,
+    EqualLosses,
+    Fixed,
+    GradNorm,
+    InverseDirichlet,
+    ReLoBRaLo,
+    SoftAdapt,
+    Uncertainty,
+    Weighting,
+)
 
 
 @dataclass(frozen=True)
@@ -71,9 +82,22 @@ class Recipe:
         return self.record_every or max(1, self.steps // 200)
 
 
+RULES: dict[str, Weighting] = {
+    "fixed": Fixed(),
+    "annealing": Annealing(),
+    "gradnorm": GradNorm(every=10),
+    "inverse-dirichlet": InverseDirichlet(every=10),
+    # Traces cost several gradients: estimated, and seldom, as those who use them do.
+    "ntk": NTK(every=100, probes=8),
+    "equal-losses": EqualLosses(),
+    "softadapt": SoftAdapt(),
+    "relobralo": ReLoBRaLo(),
+    "uncertainty": Uncertainty(),
+}
+"""Rules for loss weights that have a recipe of their own: the reference experiment with them."""
+
 RECIPES = {
-    "fixed": Recipe("fixed", weighting=Fixed()),
-    "annealing": Recipe("annealing"),
+    **{name: Recipe(name, weighting=rule) for name, rule in RULES.items()},
     "newton": Recipe(
         "newton",
         network=SIREN(width=30, depth=2, scale=3.0),

@@ -1,0 +1,119 @@
+"""The table of a comparison, against figures by hand."""
+
+import io
+import math
+import re
+import shutil
+import subprocess
+
+import pytest
+from rich.console import Console
+
+from poise import tables
+from poise.training import summary
+
+
+def metrics(seed, error, status="budget spent", speed=100.0):
+    return {
+        "seed": seed,
+        "status": status,
+        "relative_l2": {"u": error},
+        "best_relative_l2": {"u": error},
+        "best_held_out": 0.1,
+        "steps_per_second": speed,
+        "train_seconds": 10.0,
+        "peak_memory_mb": 200.0,
+    }
+
+
+def several(*errors):
+    return [metrics(seed, error) for seed, error in enumerate(errors)]
+
+
+def test_quartiles():
+    found = summary.spread([4.0, 1.0, None, 3.0, 2.0, 5.0])
+    assert found == {"median": 3.0, "lower": 2.0, "upper": 4.0, "min": 1.0, "max": 5.0}
+    assert summary.spread([None]) is None
+
+
+def test_all_seeds_better():
+    """Of all ways to order five and five, 2 in 252 set them apart as far as this."""
+    found = summary.against(several(1, 2, 3, 4, 5), several(6, 7, 8, 9, 10))
+    assert found == {"wins": 5, "pairs": 5, "p": pytest.approx(2 / math.comb(10, 5))}
+    turned = summary.against(several(6, 7, 8, 9, 10), several(1, 2, 3, 4, 5))
+    assert turned == {"wins": 0, "pairs": 5, "p": found["p"]}
+
+
+def test_luck_is_not_called_progress():
+    found = summary.against(several(1, 8, 3, 10), several(2, 7, 4, 9))
+    assert found["wins"] == 2
+    assert found["p"] > 0.9
+
+
+def test_a_run_that_failed_is_worse_than_any():
+    better = [*several(1, 2, 3, 4), metrics(4, 0.01, status="diverged")]
+    found = summary.against(better, several(5, 6, 7, 8, 9))
+    assert found["wins"] == 4 and found["pairs"] == 5
+    assert found["p"] > 2 / math.comb(10, 5)
+    both = [*several(1, 2, 3, 4), metrics(4, None, status="diverged")]
+    again = summary.against(both, several(5, 6, 7, 8, 9))
+    assert again == found
+
+
+def test_seeds_that_only_one_has_are_no_pairs():
+    assert summary.against(several(1, 2, 3), several(5, 6))["pairs"] == 2
+    assert summary.against(several(1), several(5, 6)) is None
+    nothing = [metrics(0, None), metrics(1, None)]
+    assert summary.against(nothing, nothing) is None, "no exact solution"
+
+
+def made_up():
+    finished = {
+        "fixed": several(0.2, 0.1, 0.3),
+        "in_verse": [metrics(s, e, speed=80.0) for s, e in enumerate((0.02, 0.03, 0.01))],
+        "lost": [],
+    }
+    return finished, summary.table(finished, 3, "fixed")
+
+
+def test_rows():
+    _, (fixed, other, lost) = made_up()
+    assert fixed["against"] is fixed["overhead_percent"] is fixed["reduction_percent"] is None
+    assert other["overhead_percent"] == pytest.approx(25.0)
+    assert other["reduction_percent"] == pytest.approx(90.0)
+    assert other["against"] == {"wins": 3, "pairs": 3, "p": pytest.approx(0.1)}
+    assert lost["completed"] == 0 and lost["best_relative_l2"] is lost["against"] is None
+
+
+def test_the_table_for_a_paper():
+    _, rows = made_up()
+    text = summary.latex(rows)
+    lines = text.splitlines()
+    assert lines[-1] == r"\end{tabular}"
+    body = [line for line in lines if line.endswith(r"\\")][1:]
+    assert body[1] == (
+        r"in\_verse & $2.00 \cdot 10^{-2}$ & $1.50 \cdot 10^{-2}$, $2.50 \cdot 10^{-2}$ & 10.0 "
+        r"& $+25.0\,\%$ & 3/3 & 0.100 \\"
+    )
+    columns = re.search(r"tabular\}\{(\w+)\}", text)[1]
+    assert all(line.count("&") == len(columns) - 1 for line in body)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no LaTeX here")
+def test_latex_takes_it(tmp_path):
+    _, rows = made_up()
+    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}"
+    (tmp_path / "a.tex").write_text(document + summary.latex(rows) + r"\end{document}")
+    subprocess.run(
+        ["pdflatex", "-halt-on-error", "a.tex"], cwd=tmp_path, check=True, capture_output=True
+    )
+
+
+def test_the_terminal_shows_it():
+    _, rows = made_up()
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(tables.comparison(rows))
+    lines = console.export_text().splitlines()
+    assert "2.00e-02 (1.50e-02 to 2.50e-02)" in lines[2]
+    assert "3/3, p = 0.100" in lines[2]
+    assert lines[3].split()[0] == "lost" and lines[3].rstrip().endswith("0/3")
