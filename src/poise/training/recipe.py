@@ -19,10 +19,12 @@ from poise.precision import check_dtype
 from poise.weighting import (
     NTK,
     Annealing,
+    ConFIG,
     EqualLosses,
     Fixed,
     GradNorm,
     InverseDirichlet,
+    PCGrad,
     ReLoBRaLo,
     SoftAdapt,
     Uncertainty,
@@ -93,6 +95,8 @@ RULES: dict[str, Weighting] = {
     "softadapt": SoftAdapt(),
     "relobralo": ReLoBRaLo(),
     "uncertainty": Uncertainty(),
+    "pcgrad": PCGrad(),
+    "config": ConFIG(),
 }
 """Rules for loss weights that have a recipe of their own: the reference experiment with them."""
 

@@ -13,7 +13,7 @@ from jaxtyping import Array, PRNGKeyArray
 from poise.least_squares import Rows
 from poise.losses import Model, Objective, Points
 from poise.optimizers import GaussNewton, Optimizer, View, weighted_sum
-from poise.weighting import Signals, Weighting, Weights
+from poise.weighting import Direction, Signals, Weighting, Weights
 
 
 class TrainState(NamedTuple):
@@ -79,8 +79,9 @@ class Step:
     Raises
     ------
     ValueError
-        If the optimizer needs points that stay and they are drawn afresh at every step, or if it
-        cannot hold what it needs for so many residuals and parameters.
+        If the optimizer needs points that stay and they are drawn afresh at every step, if it
+        cannot hold what it needs for so many residuals and parameters, or if it minimizes a
+        weighted sum and the rule sets a direction.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Step:
         self._batch, self._whole = 256, False
         if optimizer.needs:
             self._check_points()
+            self._check_weighting()
         if isinstance(optimizer, GaussNewton):
             sizes = self.rows.size, self.start.size, self.start.dtype.itemsize
             self._whole = optimizer.solver_for(*sizes).holds_jacobian
@@ -147,7 +149,11 @@ class Step:
             losses, gradients = self.objective.losses_and_gradients(self.model(params), points)
         weights, weighting = self._reweight(state, points, losses, gradients, jacobian)
         gradient = None
-        if not least_squares:
+        if isinstance(self.weighting, Direction):
+            matrix = jnp.stack([ravel_pytree(each)[0] for each in gradients.values()])
+            vector, weighting = self.weighting.combine(matrix, weighting)
+            gradient = self._layout(vector)
+        elif not least_squares:
             total = weighted_sum(weights, gradients)
             gradient = ravel_pytree(total)[0] if self.optimizer.flat else total
         view = View(losses, gradients, weights, gradient)
@@ -252,6 +258,15 @@ class Step:
                     f"points=poise.points.Sobol({max(sampler.count, 512)}, fresh=False) or "
                     "poise.points.Adaptive(...)"
                 )
+
+    def _check_weighting(self) -> None:
+        if isinstance(self.weighting, Direction):
+            raise ValueError(
+                f"{type(self.weighting).__name__} sets the direction of a step, not weights, and "
+                f"{type(self.optimizer).__name__} minimizes a weighted sum: give "
+                "optimizer=poise.optimizers.Adam() or another that looks at a gradient only, or "
+                "a rule for weights such as poise.weighting.GradNorm()"
+            )
 
     def _layout(self, params: Any) -> Any:
         """The parameters as the optimizer wants them."""

@@ -3,11 +3,14 @@
 from poise.weighting import statistics
 from poise.weighting.annealing import Annealing
 from poise.weighting.averaged import Averaged, Estimate
+from poise.weighting.config import ConFIG
+from poise.weighting.direction import Direction
 from poise.weighting.equal_losses import EqualLosses
 from poise.weighting.fixed import Fixed
 from poise.weighting.grad_norm import GradNorm
 from poise.weighting.inverse_dirichlet import InverseDirichlet
 from poise.weighting.ntk import NTK
+from poise.weighting.pcgrad import PCGrad
 from poise.weighting.relobralo import ReLoBRaLo
 from poise.weighting.soft_adapt import SoftAdapt
 from poise.weighting.uncertainty import Uncertainty
@@ -17,11 +20,14 @@ __all__ = [
     "NTK",
     "Annealing",
     "Averaged",
+    "ConFIG",
+    "Direction",
     "EqualLosses",
     "Estimate",
     "Fixed",
     "GradNorm",
     "InverseDirichlet",
+    "PCGrad",
     "ReLoBRaLo",
     "Signals",
     "SoftAdapt",
