@@ -249,8 +249,8 @@ def _finish(solution: Any, folder: Path, report: bool) -> None:
     "--recipes",
     default="fixed,annealing",
     show_default=True,
-    help=f"Which to compare, separated by commas: {', '.join(RECIPES)}; or all, every rule for "
-    "the loss weights.",
+    help=f"Which to compare, separated by commas: {', '.join(RECIPES)}; all stands for every "
+    f"rule for the loss weights, the first {len(RULES)}.",
 )
 @click.option(
     "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per recipe."
@@ -272,9 +272,8 @@ def compare(
     **chosen: Any,
 ) -> None:
     """Run several recipes with several seeds on PROBLEM, one process a core, and compare."""
-    names = [name.strip() for name in recipes.split(",") if name.strip()]
-    if names == ["all"]:
-        names = list(RULES)
+    given = [name.strip() for name in recipes.split(",") if name.strip()]
+    names = [name for each in given for name in (RULES if each == "all" else (each,))]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"--recipes {recipes!r}: name each recipe once, separated by commas")
     built = [options.build_recipe(name, chosen, strict=False) for name in names]

@@ -56,11 +56,23 @@ class Rows:
         ]
         self.terms = np.repeat(owners, counts)
         """For each row the position of its term, shape (M,)."""
+        places = [
+            self._count(term, block)
+            for term, blocks in objective.problem.blocks.items()
+            for block in blocks
+        ]
+        self._points = np.repeat(places, counts)  # in the place of each row
 
     @property
     def size(self) -> int:
         """M, the number of rows."""
         return len(self.terms)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many rows each term has."""
+        counts = np.bincount(self.terms, minlength=len(self.objective.terms))
+        return dict(zip(self.objective.terms, map(int, counts), strict=True))
 
     def __call__(self, params: Float[Array, " P"], points: Points) -> Float[Array, " M"]:
         """The rows, unweighted: term by term, place by place, equation by equation."""
@@ -84,6 +96,19 @@ class Rows:
             (at,) = np.nonzero(self.terms == index)
             found[term] = jnp.sum(values[at[0] : at[-1] + 1])  # the rows of a term are neighbours
         return found
+
+    def residuals(self, rows: Float[Array, " M"]) -> dict[str, Float[Array, " _"]]:
+        """The residuals of each term as they are, not divided by √N."""
+        whole = rows * np.sqrt(self._points)
+        ends = np.cumsum(list(self.sizes.values()))[:-1]
+        return dict(zip(self.objective.terms, jnp.split(whole, ends), strict=True))
+
+    def joined(self, parts: Mapping[str, Array]) -> Float[Array, " M"]:
+        """Numbers for the rows of terms as one vector; 1 where there are none."""
+        dtype = self.objective.dtype
+        return jnp.concatenate(
+            [parts.get(term, jnp.ones(size, dtype)) for term, size in self.sizes.items()]
+        )
 
     def scale(self, weights: Mapping[str, Array]) -> Float[Array, " M"]:
         """√λₖ for each row."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from poise.block import Block
@@ -234,17 +235,31 @@ class Objective:
         """Lₖ, the mean square of each residual over its points, added over a term's parts."""
         return {term: self.term_loss(term, model, points[term]) for term in self.terms}
 
-    def term_loss(self, term: str, model: Model, points: tuple[Array, ...]) -> Float[Array, ""]:
-        """Lₖ of one term."""
+    def term_loss(
+        self,
+        term: str,
+        model: Model,
+        points: tuple[Array, ...],
+        emphasis: Float[Array, " M"] | None = None,
+    ) -> Float[Array, ""]:
+        """Lₖ of one term; with `emphasis`, mᵢ for each of its rows, that of the squares mᵢ rᵢ²."""
         parts = self.term_residuals(term, model, points)
+        squares = [part**2 for part in parts]
+        if emphasis is not None:
+            ends = np.cumsum([part.size for part in parts])[:-1]
+            shares = jnp.split(emphasis, ends)
+            squares = [
+                share.reshape(square.shape) * square
+                for share, square in zip(shares, squares, strict=True)
+            ]
         return sum(
-            (jnp.sum(jnp.mean(part**2, axis=1)) for part in parts), jnp.zeros((), self.dtype)
+            (jnp.sum(jnp.mean(square, axis=1)) for square in squares), jnp.zeros((), self.dtype)
         )
 
     def losses_and_gradients(
-        self, model: Model, points: Points
+        self, model: Model, points: Points, emphasis: Mapping[str, Array] | None = None
     ) -> tuple[dict[str, Array], dict[str, Model]]:
-        """Lₖ and ∇Lₖ for each term, unweighted.
+        """Lₖ and ∇Lₖ for each term, unweighted but for mᵢ of the rows of terms in `emphasis`.
 
         Gradients have the structure of the model, with None where it holds no float array.
         """
@@ -253,7 +268,8 @@ class Objective:
         for term in self.terms:
 
             def loss(part: Any, term: str = term) -> Array:
-                return self.term_loss(term, eqx.combine(part, rest), points[term])
+                own = (emphasis or {}).get(term)
+                return self.term_loss(term, eqx.combine(part, rest), points[term], own)
 
             losses[term], gradients[term] = jax.value_and_grad(loss)(trainable)
         return losses, gradients

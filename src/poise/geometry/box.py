@@ -60,6 +60,11 @@ class Patch:
         ends = zip(self.lower, self.upper, strict=True)
         return tuple(i for i, (low, high) in enumerate(ends) if low < high)
 
+    @property
+    def inside(self) -> bool:
+        """Whether all coordinates vary: no side, nor the initial time."""
+        return len(self.free) == len(self.lower)
+
     def from_unit(self, unit: Float[Array, "free N"]) -> Float[Array, "d N"]:
         """Map points of the unit cube onto the patch, one point a column.
 

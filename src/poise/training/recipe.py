@@ -14,18 +14,22 @@ import jax.numpy as jnp
 
 from poise.networks import MLP, SIREN
 from poise.optimizers import Adam, GaussNewton, Optimizer
-from poise.points import Adaptive, Sampler, Uniform
+from poise.points import Adaptive, Sampler, Sobol, Uniform
 from poise.precision import check_dtype
 from poise.weighting import (
     NTK,
     Annealing,
+    Causal,
     ConFIG,
     EqualLosses,
     Fixed,
     GradNorm,
     InverseDirichlet,
     PCGrad,
+    Pointwise,
     ReLoBRaLo,
+    ResidualAttention,
+    SelfAdaptive,
     SoftAdapt,
     Uncertainty,
     Weighting,
@@ -97,11 +101,22 @@ RULES: dict[str, Weighting] = {
     "uncertainty": Uncertainty(),
     "pcgrad": PCGrad(),
     "config": ConFIG(),
+    "causal": Causal(),
+    "rba": ResidualAttention(),
+    "self-adaptive": SelfAdaptive(),
 }
 """Rules for loss weights that have a recipe of their own: the reference experiment with them."""
 
+
+def _experiment(name: str, rule: Weighting) -> Recipe:
+    """The reference experiment with a rule; with more points where they have to stay."""
+    if isinstance(rule, Pointwise) and rule.tied:
+        return Recipe(name, weighting=rule, points=Sobol(512, fresh=False))
+    return Recipe(name, weighting=rule)
+
+
 RECIPES = {
-    **{name: Recipe(name, weighting=rule) for name, rule in RULES.items()},
+    **{name: _experiment(name, rule) for name, rule in RULES.items()},
     "newton": Recipe(
         "newton",
         network=SIREN(width=30, depth=2, scale=3.0),

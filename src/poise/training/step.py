@@ -13,7 +13,9 @@ from jaxtyping import Array, PRNGKeyArray
 from poise.least_squares import Rows
 from poise.losses import Model, Objective, Points
 from poise.optimizers import GaussNewton, Optimizer, View, weighted_sum
-from poise.weighting import Direction, Signals, Weighting, Weights
+from poise.weighting import Direction, Pointwise, Signals, Weighting, Weights
+from poise.weighting.pointwise import Emphasis
+from poise.weighting.pointwise import Rows as TermRows
 
 
 class TrainState(NamedTuple):
@@ -80,8 +82,9 @@ class Step:
     ------
     ValueError
         If the optimizer needs points that stay and they are drawn afresh at every step, if it
-        cannot hold what it needs for so many residuals and parameters, or if it minimizes a
-        weighted sum and the rule sets a direction.
+        cannot hold what it needs for so many residuals and parameters, if it minimizes a
+        weighted sum and the rule sets a direction, or if the rule remembers points that do not
+        stay.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class Step:
         self._batch, self._whole = 256, False
         if optimizer.needs:
             self._check_points()
-            self._check_weighting()
+        self._check_weighting()
         if isinstance(optimizer, GaussNewton):
             sizes = self.rows.size, self.start.size, self.start.dtype.itemsize
             self._whole = optimizer.solver_for(*sizes).holds_jacobian
@@ -104,7 +107,10 @@ class Step:
 
     def init(self, key: PRNGKeyArray) -> TrainState:
         """The state before the first step."""
-        weights, weighting = self.weighting.init(self.objective.terms, self.objective.dtype)
+        rule, dtype = self.weighting, self.objective.dtype
+        weights, weighting = rule.init(self.objective.terms, dtype)
+        if isinstance(rule, Pointwise):
+            weighting = rule.begin(self.rows.sizes, self._interior(), dtype)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             key=key,
@@ -141,13 +147,20 @@ class Step:
         jacobian, rows = None, None
         if self._whole:
             jacobian, rows = self.rows.jacobian(params, points, self._batch)
-        elif self.optimizer.needs:
+        elif self.optimizer.needs or isinstance(self.weighting, Pointwise):
             rows = self.rows(params, points)
+        weighting, emphasis, root = state.weighting, None, None
+        if isinstance(self.weighting, Pointwise):
+            emphasis, weighting = self._emphasize(state, points, rows)
+            root = jnp.sqrt(self.rows.joined(emphasis))
         if rows is not None and least_squares and "gradients" not in self.weighting.needs:
-            losses = self.rows.losses(rows)
+            losses = self.rows.losses(rows if root is None else root * rows)
         else:
-            losses, gradients = self.objective.losses_and_gradients(self.model(params), points)
-        weights, weighting = self._reweight(state, points, losses, gradients, jacobian)
+            model = self.model(params)
+            losses, gradients = self.objective.losses_and_gradients(model, points, emphasis)
+        weights, weighting = self._reweight(
+            state._replace(weighting=weighting), points, losses, gradients, jacobian
+        )
         gradient = None
         if isinstance(self.weighting, Direction):
             matrix = jnp.stack([ravel_pytree(each)[0] for each in gradients.values()])
@@ -158,7 +171,7 @@ class Step:
             gradient = ravel_pytree(total)[0] if self.optimizer.flat else total
         view = View(losses, gradients, weights, gradient)
         if self.optimizer.needs:
-            view = self._with_rows(view, state, points, redrawn, rows, jacobian)
+            view = self._with_rows(view, state, points, redrawn, rows, jacobian, root)
         before = self._layout(params)
         after, optimizer, _ = self.optimizer.step(before, state.optimizer, view)
         new = after if self.optimizer.flat else ravel_pytree(after)[0]
@@ -166,6 +179,8 @@ class Step:
         idle = jnp.where(jnp.any(new != params), 0, 1)
         kept = {term: points[term] for term in state.points}
         state = TrainState(state.step + 1, state.key, new, optimizer, weights, weighting, kept)
+        if root is not None and rows is not None:
+            losses = self.rows.losses(rows)  # without the weights of points, to be compared
         return state, Progress(losses, view.loss, finite, idle)
 
     def advance(self, state: TrainState, steps: Array) -> tuple[TrainState, Progress]:
@@ -217,12 +232,23 @@ class Step:
         redrawn: Array,
         rows: Any,
         jacobian: Array | None,
+        root: Array | None,
     ) -> View:
-        """A view that offers the residual vector and its Jacobian, weighted."""
+        """A view that offers the residual vector and its Jacobian, weighted.
+
+        `root` holds the square roots of the weights of rows, where they have their own.
+        """
         scale = self.rows.scale(view.weights)
+        if root is not None:
+            scale, redrawn = root * scale, jnp.asarray(True)
         same = [jnp.all(view.weights[term] == state.weights[term]) for term in view.weights]
 
         def gram() -> Array:
+            if root is not None:
+                raise ValueError(
+                    f"{type(self.weighting).__name__} weights every residual, and memory_gb is "
+                    "too small to hold their Jacobian: allow more, or use fewer points"
+                )
             return self.rows.gram(state.params, points, view.weights, self._batch)[0]
 
         return view._replace(
@@ -231,6 +257,32 @@ class Step:
             residual=scale * rows,
             jacobian=None if jacobian is None else scale[:, None] * jacobian,
             gram=gram,
+        )
+
+    def _emphasize(self, state: TrainState, points: Points, rows: Any) -> tuple[Emphasis, Any]:
+        """The weights of rows, and what their rule remembers."""
+        assert isinstance(self.weighting, Pointwise)
+        names = self.objective.problem.coordinates
+        residuals = self.rows.residuals(rows)
+        found = {}
+        for term, blocks in self.objective.problem.blocks.items():
+            places, renewed = [], []
+            for index, (block, where) in enumerate(zip(blocks, points[term], strict=True)):
+                fresh = jnp.zeros(where.shape[1], bool)
+                if term in state.points:
+                    fresh = jnp.any(where != state.points[term][index], axis=0)
+                places.append(jnp.tile(where, block.equations))
+                renewed.append(jnp.tile(fresh, block.equations))
+            coordinates = dict(zip(names, jnp.concatenate(places, axis=1), strict=True))
+            found[term] = TermRows(residuals[term], coordinates, jnp.concatenate(renewed))
+        return self.weighting.emphasize(found, state.weighting)
+
+    def _interior(self) -> tuple[str, ...]:
+        """The terms that hold inside the domain."""
+        return tuple(
+            term
+            for term, blocks in self.objective.problem.blocks.items()
+            if any(block.patch is not None and block.patch.inside for block in blocks)
         )
 
     def _traces(
@@ -260,9 +312,20 @@ class Step:
                 )
 
     def _check_weighting(self) -> None:
-        if isinstance(self.weighting, Direction):
+        rule = self.weighting
+        if isinstance(rule, Pointwise) and rule.tied:
+            for term in rule.chosen(self.rows.sizes, self._interior()):
+                sampler = self.objective.samplers.get(term)
+                if sampler is not None and sampler.fresh:
+                    raise ValueError(
+                        f"{type(rule).__name__} remembers something for each point, and those of "
+                        f"the term {term!r} are drawn anew at every step, {sampler!r}: give "
+                        f"points=poise.points.Sobol({max(sampler.count, 512)}, fresh=False) or "
+                        "poise.points.Adaptive(...)"
+                    )
+        if isinstance(rule, Direction) and self.optimizer.needs:
             raise ValueError(
-                f"{type(self.weighting).__name__} sets the direction of a step, not weights, and "
+                f"{type(rule).__name__} sets the direction of a step, not weights, and "
                 f"{type(self.optimizer).__name__} minimizes a weighted sum: give "
                 "optimizer=poise.optimizers.Adam() or another that looks at a gradient only, or "
                 "a rule for weights such as poise.weighting.GradNorm()"

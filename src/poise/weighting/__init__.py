@@ -3,6 +3,7 @@
 from poise.weighting import statistics
 from poise.weighting.annealing import Annealing
 from poise.weighting.averaged import Averaged, Estimate
+from poise.weighting.causal import Causal
 from poise.weighting.config import ConFIG
 from poise.weighting.direction import Direction
 from poise.weighting.equal_losses import EqualLosses
@@ -11,7 +12,10 @@ from poise.weighting.grad_norm import GradNorm
 from poise.weighting.inverse_dirichlet import InverseDirichlet
 from poise.weighting.ntk import NTK
 from poise.weighting.pcgrad import PCGrad
+from poise.weighting.pointwise import Pointwise
 from poise.weighting.relobralo import ReLoBRaLo
+from poise.weighting.residual_attention import ResidualAttention
+from poise.weighting.self_adaptive import SelfAdaptive
 from poise.weighting.soft_adapt import SoftAdapt
 from poise.weighting.uncertainty import Uncertainty
 from poise.weighting.weighting import Signals, Weighting, Weights
@@ -20,6 +24,7 @@ __all__ = [
     "NTK",
     "Annealing",
     "Averaged",
+    "Causal",
     "ConFIG",
     "Direction",
     "EqualLosses",
@@ -28,7 +33,10 @@ __all__ = [
     "GradNorm",
     "InverseDirichlet",
     "PCGrad",
+    "Pointwise",
     "ReLoBRaLo",
+    "ResidualAttention",
+    "SelfAdaptive",
     "Signals",
     "SoftAdapt",
     "Uncertainty",
