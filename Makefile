@@ -26,6 +26,7 @@ benchmark: $(STAMP)  ## everything in benchmarks/RESULTS.md: hours on two cores
 	$(BIN)/python benchmarks/depth.py --recipe fixed --scale 0.25
 	$(BIN)/python benchmarks/depth.py --recipe annealing --scale 0.25
 	$(BIN)/python benchmarks/rules.py
+	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/results.py
 

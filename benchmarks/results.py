@@ -27,6 +27,8 @@ def main() -> None:
             parts += equal_time_part(depth, fixed, annealed)
     if rules := load("rules"):
         parts += rules_part(rules)
+    if overhead := load("overhead"):
+        parts += overhead_part(overhead)
     if speed := load("speed"):
         parts += speed_part(speed)
     TARGET.write_text("\n".join(parts))
@@ -244,6 +246,34 @@ def rules_part(data: dict) -> list[str]:
         failed.append(str(sum(e > 0.1 for problem in problems for e in errors[problem, rule])))
     lines.append(f"| **behind the best** | | | {' | '.join(behind)} |")
     lines.append(f"| **failed** | | | {' | '.join(failed)} |")
+    return [*lines, ""]
+
+
+def overhead_part(data: dict) -> list[str]:
+    """The cost of every rule by how often it is asked."""
+    ways = ("every 1 steps", "every 10 steps", "every 100 steps")
+    lines = [
+        "## What each weighting costs",
+        "",
+        "`benchmarks/overhead.py`: the published experiment with Adam, one core, time of a step "
+        "with the rule over that with fixed weights on the same points, in turns in one process: "
+        "median (middle half). Rules that weight points or set a direction act at every step.",
+        "",
+        environment(data["environment"]),
+        "",
+        "| rule | every step | every 10 steps | every 100 steps |",
+        "|---|---:|---:|---:|",
+    ]
+    for rule, ratios in data["ratios"].items():
+        cells = []
+        for way in ways:
+            pairs = ratios.get(way) or (ratios.get("every step") if way == ways[0] else None)
+            if pairs is None:
+                cells.append("")
+                continue
+            low, middle, high = statistics.quantiles([100 * (r - 1) for r in pairs], n=4)
+            cells.append(f"{middle:+.1f} % ({low:+.1f} to {high:+.1f})")
+        lines.append(f"| {rule} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 
