@@ -14,6 +14,7 @@ import poise
 from poise.optimizers import LBFGS, Adam, GaussNewton, Optax
 from poise.points import Adaptive, Sobol, Uniform
 from poise.training.checkpoint import Checkpoints
+from poise.training.loop import Limits
 from poise.training.recipe import Recipe
 from poise.training.run import prepare
 from poise.weighting import Causal, Fixed, ResidualAttention, SelfAdaptive
@@ -281,7 +282,7 @@ def test_steps_can_be_grouped_and_resumed(klein_gordon, rule, optimizer, tmp_pat
     whole = fresh()
     whole.run()
     part = fresh()
-    part.run(limits=poise.training.loop.Limits(last=4))  # a redrawing lies behind it
+    part.run(limits=Limits(last=4))  # a redrawing lies behind it
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     part.save(checkpoints)
     again = fresh()
@@ -305,6 +306,21 @@ def test_redrawn_points_are_noticed(klein_gordon):
     loop.run()
     jax.effects_barrier()
     assert noticed == [0, 0, 0, 6, 0, 0], "half of 12 points, at step 3"
+
+
+def test_more_points_are_begun_with_afresh(klein_gordon):
+    """As `solve` does where a network stalls."""
+    for rule in RULES:
+        few = loop_with(klein_gordon, weighting=rule, optimizer=GaussNewton())
+        few.compile()
+        few.run(limits=Limits(last=2))
+        recipe = replace(TINY, weighting=rule, optimizer=GaussNewton(), points=Adaptive(20))
+        many = prepare(klein_gordon, recipe, 0, few)
+        many.begin_from(few.state.params, few)
+        many.compile()
+        many.run(limits=Limits(last=4))
+        assert many.taken == 4
+        assert np.all(np.isfinite(many.state.params))
 
 
 # Before training

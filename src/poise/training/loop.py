@@ -236,9 +236,16 @@ class Loop:
 
     def begin_from(self, params: Any, before: Loop) -> None:
         """Start with other parameters than the fresh ones, those of `before` made to fit here."""
-        state = self.state
+        state, former = self.state, before.state
+        shapes, former_shapes = (
+            jax.tree.map(jnp.shape, each.weighting) for each in (state, former)
+        )
+        # What a rule remembers of single points is of no use where there are others now.
+        same = shapes == former_shapes
         self.state = state._replace(
-            params=params, weights=before.state.weights, weighting=before.state.weighting
+            params=params,
+            weights=former.weights,
+            weighting=former.weighting if same else state.weighting,
         )
         self.best = Best(params, before.best.step, before.best.value)
 
