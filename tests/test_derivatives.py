@@ -177,7 +177,8 @@ def test_a_combination_equals_the_sum_of_its_members(name):
 
 
 def test_members_of_a_combination_are_not_propagated():
-    found = jax.eval_shape(lambda p: propagate(mlp(jnp.tanh, 1), p, [HEAT]), sample(2))
+    network = mlp(jnp.tanh, 1)
+    found = jax.eval_shape(lambda p: propagate(network, p, [HEAT]), sample(2))
     assert set(found) == {single(()), single((1,)), HEAT}
 
 
@@ -192,14 +193,12 @@ def test_all_streams_of_a_layer_go_through_one_product():
 
 @pytest.mark.parametrize("name", [*ACTIVATIONS, *MADE])
 def test_float32_stays_float32_where_float64_is_allowed(name):
-    def found():
-        if name in MADE:
-            network = made(MADE[name], dtype=jnp.float32)
-        else:
-            network = mlp(ACTIVATIONS[name], 2, dtype=jnp.float32)
-        return propagate(network, sample(2).astype(jnp.float32), [WAVE])
-
-    shapes = jax.eval_shape(found)
+    if name in MADE:
+        network = made(MADE[name], dtype=jnp.float32)
+    else:
+        network = mlp(ACTIVATIONS[name], 2, dtype=jnp.float32)
+    points = sample(2).astype(jnp.float32)
+    shapes = jax.eval_shape(lambda: propagate(network, points, [WAVE]))
     assert {values.dtype for values in shapes.values()} == {np.dtype(np.float32)}
 
 

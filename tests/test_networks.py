@@ -490,3 +490,12 @@ def test_a_grown_network_keeps_inputs_and_outputs():
         grow(network, build(MLP(6, 2, harmonics=2), TUBE))
     with pytest.raises(ValueError, match="same inputs"):
         grow(build(SIREN(4, 2), TUBE), build(SIREN(6, 2, harmonics=1), TUBE))
+
+
+def test_a_network_is_built_outside_of_traced_functions():
+    def build(key):
+        return MLP(3, 1).build(Box(("x",), (0.0,), (1.0,)), 1, key, jnp.float32)
+
+    build(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"outside of functions that jax\.jit"):
+        jax.eval_shape(build, jax.random.key(0))

@@ -456,9 +456,11 @@ def test_a_reference_solves_its_equation(name, modes, steps, half_width, start, 
     values = quick(jax.vmap(lambda t, x: network(jnp.stack([t, x]))[0]))(*points)
     np.testing.assert_allclose(values, exact(*points), rtol=0, atol=3e-9)
 
+    objective = objective_of(problem)
+
     def residuals(points):
         model = Model(network, {})
-        own = objective_of(problem).term_residuals("residual", model, (points,))[0][0]
+        own = objective.term_residuals("residual", model, (points,))[0][0]
         hand = jax.vmap(by_hand(lambda t, x: network(jnp.stack([t, x]))[0]))(*points)
         terms = jax.vmap(d(lambda t, x: network(jnp.stack([t, x]))[0], 0))(*points)
         return own, hand, terms

@@ -169,7 +169,7 @@ def _sampler(default: Any, optimizer: optimizers.Optimizer, given: dict[str, Any
     """How points are drawn: as the recipe says, with what the user said instead."""
     assert isinstance(default, points.Sampler)
     count = given.get("count", default.count)
-    fixed = "fixed_points" in given or bool(optimizer.needs)
+    fixed = "fixed_points" in given or bool(optimizer.needs) or not default.fresh
     if "sampler" in given:
         return SAMPLERS[given["sampler"]](count, not fixed)
     if isinstance(default, points.Adaptive):
