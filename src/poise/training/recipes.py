@@ -80,7 +80,8 @@ def automatic(
     network
         An architecture or a module that the user wants; None to choose.
     weighting
-        A rule that the user wants; None for `NTK`.
+        A rule that the user wants; None for `NTK`, which over the zoo is nearest the best of
+        five (`benchmarks/rules.py`).
     memory_gb
         What a Gauss-Newton step may hold.
     """
