@@ -1,7 +1,7 @@
 """What each loss weighting costs: time of a step over that with fixed weights.
 
-The published experiment on one core. In one process, in turns: a stretch of steps with the rule,
-one with fixed weights on the same points, and the ratio of the two; the median of many such pairs.
+The published experiment on one core. In one process, in turns: 200 steps with the rule,
+200 with fixed weights on the same points, and the ratio of the two; the median of many such pairs.
 
     python benchmarks/overhead.py [--pairs 15]
 """
@@ -14,8 +14,6 @@ import statistics
 import subprocess
 import sys
 from dataclasses import replace
-
-STEPS = 200
 
 
 def main() -> None:
@@ -43,28 +41,25 @@ def main() -> None:
             how: f"{100 * (statistics.median(r) - 1):+.1f} %" for how, r in ratios[name].items()
         }
         print(name, shown, flush=True)
-    save("overhead", {"environment": environment(), "steps": STEPS, "ratios": ratios})
+    save("overhead", {"environment": environment(), "ratios": ratios})
 
 
 def measure(name: str, pairs: int) -> dict[str, list[float]]:
     """Ratios of the times of a step, by how often weights are updated."""
     from poise.training.recipe import RULES, named
     from poise.weighting import Averaged
-    from speed import compiled, timed
+    from speed import compiled
+    from speed import ratios as beside
 
     rule, points = RULES[name], named(name).points
     variants = {"every step": rule}
     if isinstance(rule, Averaged):
         variants = {f"every {every} steps": replace(rule, every=every) for every in (1, 10, 100)}
-    plain, state, _ = compiled("fixed", points=points)
-    timed(plain, state, STEPS)
+    plain = compiled("fixed", points=points)[:2]
     found = {}
     for how, variant in variants.items():
-        advance, begin, _ = compiled("fixed", weighting=variant, points=points)
-        timed(advance, begin, STEPS)
-        found[how] = [
-            timed(advance, begin, STEPS) / timed(plain, state, STEPS) for _ in range(pairs)
-        ]
+        weighted = compiled("fixed", weighting=variant, points=points)[:2]
+        found[how] = beside(weighted, plain, pairs + 2)[2:]
     return found
 
 

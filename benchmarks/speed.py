@@ -107,14 +107,19 @@ def overhead_worker() -> dict[str, list[float]]:
     out = {}
     for every in (10, 1):
         adaptive = compiled("annealing", weighting=Annealing(every=every))[:2]
-        pairs = []
-        for number in range(60):
-            # In turns, and each first as often as second: drift cancels.
-            order = [fixed, adaptive] if number % 2 else [adaptive, fixed]
-            times = {id(one): timed(*one, 200) for one in order}
-            pairs.append(times[id(adaptive)] / times[id(fixed)])
-        out[f"every {every} steps"] = pairs[10:]
+        out[f"every {every} steps"] = ratios(adaptive, fixed, 60)[10:]
     return out
+
+
+def ratios(one, other, pairs) -> list[float]:
+    """Times of 200 steps of `one` over those of `other`, each a pair (advance, state)."""
+    found = []
+    for number in range(pairs):
+        # In turns, and each first as often as second: drift cancels.
+        order = [other, one] if number % 2 else [one, other]
+        times = {id(each): timed(*each, 200) for each in order}
+        found.append(times[id(one)] / times[id(other)])
+    return found
 
 
 def profile_worker() -> dict[str, float]:

@@ -18,7 +18,7 @@ from poise.training.loop import Limits
 from poise.training.recipe import Recipe
 from poise.training.run import prepare
 from poise.weighting import Causal, Fixed, ResidualAttention, SelfAdaptive
-from poise.weighting.pointwise import Rows
+from poise.weighting.pointwise import TermRows
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -29,7 +29,7 @@ SIZES = {"residual": 6, "boundary": 3}
 def rows_of(seed, renewed=False, unit=1.0):
     random = np.random.default_rng(seed)
     return {
-        name: Rows(
+        name: TermRows(
             jnp.asarray(unit * random.normal(size=size)),
             {"t": jnp.linspace(0, 1, size), "x": jnp.zeros(size)},
             jnp.full(size, renewed),
@@ -129,7 +129,7 @@ def test_causal_by_hand():
     epsilon = None
     for scale in (1.0, 0.7):
         residuals = scale * random.normal(size=40)
-        rows = Rows(jnp.asarray(residuals), {"t": jnp.asarray(times)}, jnp.zeros(40, bool))
+        rows = TermRows(jnp.asarray(residuals), {"t": jnp.asarray(times)}, jnp.zeros(40, bool))
         emphasis, memory = rule.emphasize({"residual": rows}, memory)
         expected, epsilon = causal_weights(times, residuals, 4, epsilon)
         np.testing.assert_allclose(emphasis["residual"], expected, rtol=1e-12)
@@ -213,7 +213,7 @@ def expected_emphasis(loop):
         values = np.concatenate([np.asarray(part).ravel() for part in blocks])
         names = step.objective.problem.coordinates
         coordinates = {n: jnp.asarray(x) for n, x in zip(names, where, strict=True)}
-        rows[term] = Rows(jnp.asarray(values), coordinates, jnp.zeros(values.size, bool))
+        rows[term] = TermRows(jnp.asarray(values), coordinates, jnp.zeros(values.size, bool))
     emphasis, _ = step.weighting.emphasize(rows, state.weighting)
     return emphasis, parts
 

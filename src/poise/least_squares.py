@@ -11,7 +11,7 @@ sums over rows (JᵀJ, the traces) never holds more than one piece.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,6 +32,11 @@ class _Piece(NamedTuple):
     targets: dict[str, Array]
 
 
+def _flat(parts: Sequence[Float[Array, "equations N"]]) -> Float[Array, " M"]:
+    """Residuals in several places as rows, divided by √N."""
+    return jnp.concatenate([(part / math.sqrt(part.shape[1])).ravel() for part in parts])
+
+
 class Rows:
     """The residual vector of an objective, as a function of flat parameters.
 
@@ -46,22 +51,18 @@ class Rows:
     def __init__(self, objective: Objective, model: Callable[[Array], Model]) -> None:
         self.objective = objective
         self.model = model
-        counts = [
-            block.equations * self._count(term, block)
+        places = [
+            (self._count(term, block), block.equations)
             for term, blocks in objective.problem.blocks.items()
             for block in blocks
         ]
+        counts = [count * equations for count, equations in places]
         owners = [
             index for index, blocks in enumerate(objective.problem.blocks.values()) for _ in blocks
         ]
         self.terms = np.repeat(owners, counts)
         """For each row the position of its term, shape (M,)."""
-        places = [
-            self._count(term, block)
-            for term, blocks in objective.problem.blocks.items()
-            for block in blocks
-        ]
-        self._points = np.repeat(places, counts)  # in the place of each row
+        self._points = np.repeat([count for count, _ in places], counts)  # in each row's place
 
     @property
     def size(self) -> int:
@@ -77,13 +78,7 @@ class Rows:
     def __call__(self, params: Float[Array, " P"], points: Points) -> Float[Array, " M"]:
         """The rows, unweighted: term by term, place by place, equation by equation."""
         residuals = self.objective.residuals(self.model(params), points)
-        return jnp.concatenate(
-            [
-                (part / math.sqrt(part.shape[1])).ravel()
-                for term in self.objective.terms
-                for part in residuals[term]
-            ]
-        )
+        return _flat([part for term in self.objective.terms for part in residuals[term]])
 
     def losses(self, rows: Float[Array, " M"]) -> dict[str, Float[Array, ""]]:
         """Lₖ of each term."""
@@ -153,8 +148,7 @@ class Rows:
         for index, term in enumerate(self.objective.terms):
 
             def rows(vector: Array, term: str = term) -> Array:
-                parts = self.objective.term_residuals(term, self.model(vector), points[term])
-                return jnp.concatenate([(p / math.sqrt(p.shape[1])).ravel() for p in parts])
+                return _flat(self.objective.term_residuals(term, self.model(vector), points[term]))
 
             values, back = jax.vjp(rows, params)
             own = jax.random.fold_in(key, index)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import PRNGKeyArray
 
 
@@ -19,7 +20,7 @@ def once(key: PRNGKeyArray, *place: int) -> np.random.Generator:
     ValueError
         Inside a function that JAX is tracing.
     """
-    if isinstance(key, jax.core.Tracer):
+    if isinstance(key, Tracer):
         raise ValueError(
             "first weights and fixed points are drawn in NumPy: build networks and problems "
             "outside of functions that jax.jit, jax.vmap or jax.eval_shape run"

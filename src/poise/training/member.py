@@ -177,8 +177,8 @@ class Member:
         return None
 
     def _try_starts(self, until: float, goal: float, watch: Any, interrupt: Interrupt) -> Outcome:
-        """Some steps from each start of the present network; the first that settles, or else
-        the best, stays. All starts share one compiled program."""
+        """Some steps from each start of the present network; the first that finds something, or
+        else the best, stays. All starts share one compiled program."""
         recipe, loop = self.loops[-1]
         outcome = Outcome(STALLED, "no start was tried")
         starts = (recipe.network, *recipes.other_starts(self.problem, recipe.network))

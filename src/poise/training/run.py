@@ -229,7 +229,7 @@ def run(
     same = replace(recipe, steps=max(1, loop.taken), record_every=recipe.interval)
 
     def second() -> dict[str, Any]:
-        with working_in(recipe.dtype):
+        with working_in(recipe.dtype), threads.one_for_blas():
             other = prepare(problem, same, seed + OTHER)
             other.compile()
             other.run(limits=limits)

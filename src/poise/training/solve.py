@@ -191,7 +191,7 @@ def run_plan(
         reached, seconds = first.criterion, first.seconds
 
     def other() -> dict[str, np.ndarray]:
-        with Interrupt() as interrupt, working_in("float64"):
+        with Interrupt() as interrupt, working_in("float64"), threads.one_for_blas():
             second = Member(problem, plan, seed + OTHER)
             second.advance(seconds, reached, lambda taken, row: None, interrupt)
             _, loop = second.best

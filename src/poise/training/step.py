@@ -14,8 +14,7 @@ from poise.least_squares import Rows
 from poise.losses import Model, Objective, Points
 from poise.optimizers import GaussNewton, Optimizer, View, weighted_sum
 from poise.weighting import Direction, Pointwise, Signals, Weighting, Weights
-from poise.weighting.pointwise import Emphasis
-from poise.weighting.pointwise import Rows as TermRows
+from poise.weighting.pointwise import Emphasis, TermRows
 
 
 class TrainState(NamedTuple):

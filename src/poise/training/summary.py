@@ -33,8 +33,8 @@ def table(finished: Finished, runs: int, baseline: str) -> list[dict[str, Any]]:
     baseline
         The recipe with which the others are compared.
     """
-    return [row(name, found, finished[baseline], runs, name == baseline)
-            for name, found in finished.items()]  # fmt: skip
+    usual = finished[baseline]
+    return [row(name, found, usual, runs, name == baseline) for name, found in finished.items()]
 
 
 def row(
@@ -80,8 +80,9 @@ def against(
     ``wins`` of ``pairs`` counts the seeds with which the first recipe's error is the smaller one.
     ``p`` is that of the two-sided rank test of Mann & Whitney (Ann. Math. Stat. 18, 1947), as
     SciPy has it: how often errors would be apart this much if both recipes were the same. It
-    cannot be below 0.1 with three seeds each, nor below 0.008 with five. A run that diverged counts
-    as worse than any other. None with fewer than two runs of either.
+    cannot be below 0.1 with three seeds each, nor below 0.008 with five, unless errors tie, for
+    which SciPy takes the normal approximation. A run that diverged counts as worse than any other.
+    None with fewer than two runs of either.
     """
     one, other = _errors(found), _errors(baseline)
     if min(len(one), len(other)) < 2:

@@ -25,7 +25,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from poise.weighting.pointwise import Emphasis, Pointwise, Rows
+from poise.weighting.pointwise import Emphasis, Pointwise, TermRows
 
 
 class CausalMemory(NamedTuple):
@@ -85,14 +85,14 @@ class Causal(Pointwise):
         start = CausalMemory(*(jnp.asarray(x, dtype) for x in (jnp.inf, -jnp.inf, 0.0, 0.0)))
         return dict.fromkeys(self.chosen(sizes, interior), start)
 
-    def emphasize(self, rows: Mapping[str, Rows], memory: Any) -> tuple[Emphasis, Any]:
+    def emphasize(self, rows: Mapping[str, TermRows], memory: Any) -> tuple[Emphasis, Any]:
         found = {name: self._weights(rows[name], former) for name, former in memory.items()}
         return (
             {name: weights for name, (weights, _) in found.items()},
             {name: after for name, (_, after) in found.items()},
         )
 
-    def _weights(self, rows: Rows, former: CausalMemory) -> tuple[Array, CausalMemory]:
+    def _weights(self, rows: TermRows, former: CausalMemory) -> tuple[Array, CausalMemory]:
         if self.coordinate not in rows.coordinates:
             raise ValueError(
                 f"Causal(coordinate={self.coordinate!r}): no such coordinate; the coordinates are "

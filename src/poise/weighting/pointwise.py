@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from poise.weighting.weighting import Signals, Weighting, Weights, check_names, ones
@@ -15,7 +16,7 @@ Emphasis = dict[str, Float[Array, " _"]]
 """mᵢ for each row of each term."""
 
 
-class Rows(NamedTuple):
+class TermRows(NamedTuple):
     """The residuals of one term, a row for each equation at each point.
 
     Attributes
@@ -31,6 +32,10 @@ class Rows(NamedTuple):
     residuals: Float[Array, " _"]
     coordinates: Mapping[str, Float[Array, " _"]]
     renewed: Bool[Array, " _"]
+
+    def inherited(self, former: Float[Array, " _"]) -> Float[Array, " _"]:
+        """What a rule remembers of each point; of points drawn anew the mean of all."""
+        return jnp.where(self.renewed, jnp.mean(former), former)
 
 
 @dataclass(frozen=True)
@@ -90,5 +95,5 @@ class Pointwise(Weighting):
         """
 
     @abc.abstractmethod
-    def emphasize(self, rows: Mapping[str, Rows], memory: Any) -> tuple[Emphasis, Any]:
+    def emphasize(self, rows: Mapping[str, TermRows], memory: Any) -> tuple[Emphasis, Any]:
         """mᵢ for this step, and what to remember. Pure. Terms without an entry have mᵢ = 1."""

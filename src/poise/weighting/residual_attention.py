@@ -22,7 +22,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from poise.weighting.pointwise import Emphasis, Pointwise, Rows
+from poise.weighting.pointwise import Emphasis, Pointwise, TermRows
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,12 @@ class ResidualAttention(Pointwise):
         names = self.chosen(sizes, interior)
         return {name: jnp.full(sizes[name], self.start, dtype) for name in names}
 
-    def emphasize(self, rows: Mapping[str, Rows], memory: Any) -> tuple[Emphasis, Any]:
+    def emphasize(self, rows: Mapping[str, TermRows], memory: Any) -> tuple[Emphasis, Any]:
         after = {name: self._attention(rows[name], former) for name, former in memory.items()}
         return {name: alpha**2 for name, alpha in after.items()}, after
 
-    def _attention(self, rows: Rows, former: Array) -> Array:
-        former = jnp.where(rows.renewed, jnp.mean(former), former)
+    def _attention(self, rows: TermRows, former: Array) -> Array:
         sizes = jnp.abs(rows.residuals)
         largest = jnp.max(sizes)
         share = jnp.where(largest > 0, sizes / jnp.where(largest > 0, largest, 1), 0)
-        return self.gamma * former + self.eta * share
+        return self.gamma * rows.inherited(former) + self.eta * share

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from poise.weighting.pointwise import Emphasis, Pointwise, Rows
+from poise.weighting.pointwise import Emphasis, Pointwise, TermRows
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,15 @@ class SelfAdaptive(Pointwise):
         alpha = {name: jnp.ones(sizes[name], dtype) for name in self.chosen(sizes, interior)}
         return alpha, self._rule.init(alpha)
 
-    def emphasize(self, rows: Mapping[str, Rows], memory: Any) -> tuple[Emphasis, Any]:
+    def emphasize(self, rows: Mapping[str, TermRows], memory: Any) -> tuple[Emphasis, Any]:
         alpha, ascent = memory
-        renewed = {name: rows[name].renewed for name in alpha}
-        alpha = {
-            name: jnp.where(renewed[name], jnp.mean(former), former)
-            for name, former in alpha.items()
-        }
+        alpha = {name: rows[name].inherited(former) for name, former in alpha.items()}
 
         def forget(part: Any) -> Any:
             """Moments of points that are no more; the number of steps is a scalar."""
             if not isinstance(part, dict):
                 return part
-            return {name: jnp.where(renewed[name], 0, moment) for name, moment in part.items()}
+            return {name: jnp.where(rows[name].renewed, 0, moment) for name, moment in part.items()}
 
         ascent = jax.tree.map(forget, ascent, is_leaf=lambda part: isinstance(part, dict))
         slopes = {  # Adam goes down: the sign turns it
