@@ -180,6 +180,37 @@ def test_zero_is_mapped_to_the_lower_end_and_a_half_to_the_middle():
     np.testing.assert_allclose(points[:, 1], [0.05, -0.3, 3.5], rtol=1e-6)
 
 
+@pytest.mark.parametrize("edges", [0.25, 0.9, 1.0])
+def test_gathered_points_have_the_density_that_is_stated(edges):
+    box = Box(("t", "x"), (0.0, -2.0), (1.0, 4.0), periodic=("t",))
+    with jax.enable_x64(True):
+        even = np.linspace(0, 1, 10_001)
+        unit = jnp.asarray(np.stack([even, even]))
+        t, x = np.asarray(box.interior().from_unit(unit, edges))
+        side = np.asarray(box.side("x", 1).from_unit(unit[:1], edges))
+    np.testing.assert_array_equal(t, even)  # a periodic coordinate has no ends
+    np.testing.assert_array_equal(side, [even, np.full(10_001, 4.0)])
+    assert x[0] == -2 and x[-1] == 4 and np.all(np.diff(x) > 0)
+    np.testing.assert_allclose(x + x[::-1], 2, atol=1e-12)
+    spacing = np.diff((x + 2) / 6) * 10_000
+    np.testing.assert_allclose(spacing[[0, -1]], 1 - edges, atol=3e-4)
+    np.testing.assert_allclose(spacing[5000], 1 + edges * (np.pi / 2 - 1), rtol=1e-6)
+
+
+def test_points_gathered_wholly_are_those_of_chebyshev():
+    with jax.enable_x64(True):
+        unit = (jnp.arange(8) + 0.5)[None] / 8
+        got = np.asarray(Box(("x",), (-1.0,), (1.0,)).interior().from_unit(unit, 1.0))[0]
+    np.testing.assert_allclose(got, np.polynomial.chebyshev.chebpts1(8), atol=1e-15)
+
+
+@pytest.mark.parametrize("edges", [-0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("kind", [Uniform, Sobol, Adaptive])
+def test_edges_outside_their_range_are_refused(kind, edges):
+    with pytest.raises(ValueError, match=rf"{kind.__name__}\(edges=.*\[0, 1\]"):
+        kind(64, edges=edges)
+
+
 # Which term draws what
 
 

@@ -93,7 +93,7 @@ class Objective:
                     continue
                 sampler = self.samplers[term]
                 unit = sampler.draw(bits[start : start + n], prepared, self.dtype)
-                drawn.append(block.patch.from_unit(unit))
+                drawn.append(block.patch.from_unit(unit, sampler.edges))
                 start += n
             points[term] = tuple(drawn)
         return points
@@ -126,7 +126,8 @@ class Objective:
                 continue
             where, which = jax.random.split(jax.random.fold_in(key, index + 1))
             shape = (len(block.patch.free), sampler.candidates * sampler.drawn)
-            candidates = block.patch.from_unit(jax.random.uniform(where, shape, self.dtype))
+            unit = jax.random.uniform(where, shape, self.dtype)
+            candidates = block.patch.from_unit(unit, sampler.edges)
             residuals = self.block_residual_at(block, model, candidates)
             sizes = jnp.sqrt(jnp.sum(residuals**2, axis=0))
             stays = sampler.count - sampler.drawn

@@ -31,14 +31,25 @@ class Sampler(abc.ABC):
         Number of points on each patch: in the interior, at the initial time, on each side.
     fresh
         Draw new points at every step, or keep the first ones.
+    edges
+        How much the points gather at the ends of every coordinate that is not periodic, in
+        [0, 1]: not at all, to Chebyshev's density (`poise.geometry.box.gathered`). A network
+        that has settled is nearly linear in its parameters, and a least-squares fit of P smooth
+        functions at even points runs wild at the edges unless there are of the order of P² of
+        them; at points with the arcsine density P log P are enough (Cohen & Migliorati, SMAI J.
+        Comput. Math. 3, 2017, section 5, for polynomials). The term's loss is then a mean that
+        counts the edges more.
     """
 
     count: int
     fresh: bool = True
+    edges: float = 0.0
 
     def __post_init__(self) -> None:
         if isinstance(self.count, bool) or not isinstance(self.count, int) or self.count < 1:
             raise ValueError(f"points: {self.count!r} is not a positive number of points")
+        if not 0 <= self.edges <= 1:
+            raise ValueError(f"{type(self).__name__}(edges={self.edges!r}): must be in [0, 1]")
 
     @abc.abstractmethod
     def prepare(self, random: np.random.Generator, dimension: int, dtype: Any) -> Array:
@@ -133,6 +144,7 @@ class Adaptive(Sampler):
     """
 
     fresh: bool = False
+    edges: float = 0.0
     share: float = 0.5
     every: int = 10
     candidates: int = 8

@@ -49,9 +49,13 @@ PREFERRED = 10.0
 """How many times smaller the criterion of a network that has not settled must be to be kept before
 the one after it, which is slower to begin."""
 
+SOON = 6
+"""Rows of the history (two steps each) in which the criterion has to halve before more points are
+drawn: with fewer residuals than parameters it is the gaps between them that end the fall."""
+
 PATIENCE = 8
-"""Rows of the history (two steps each) in which the criterion has to halve: with the points or the
-units that it gets otherwise it soon falls by more than that."""
+"""The same once there are many points: with the units that the network gets otherwise the criterion
+soon falls by more than that."""
 
 
 @dataclass
@@ -245,8 +249,9 @@ class Member:
         self.compiled += time.perf_counter() - start
 
     def _run(self, until: float, goal: float, watch: Any, interrupt: Interrupt) -> Outcome:
-        limits = Limits(seconds=until, patience=PATIENCE, fall=0.5, goal=goal, settled=SETTLED)
         recipe, loop = self.loops[-1]
+        patience = SOON if recipes.finer(self.problem, recipe) else PATIENCE
+        limits = Limits(seconds=until, patience=patience, fall=0.5, goal=goal, settled=SETTLED)
         if self.journal and self._checkpoints is None:
             self._checkpoints = self.journal.stage(self.name, self._stage, recipe)
         return loop.run(self._checkpoints, watch=watch, interrupt=interrupt, limits=limits)
