@@ -19,6 +19,7 @@ from poise.training.run import prepare
 from poise.weighting import (
     NTK,
     Annealing,
+    AugmentedLagrangian,
     EqualLosses,
     Fixed,
     GradNorm,
@@ -52,6 +53,8 @@ RULES = {
     "relobralo": ReLoBRaLo(ema=0.5, lookback=0.5),
     "inverse-dirichlet": InverseDirichlet(),
     "uncertainty": Uncertainty(learning_rate=0.1),
+    "augmented-lagrangian": AugmentedLagrangian(),
+    "augmented-objective": AugmentedLagrangian(objective="boundary", every=5),
 }
 
 
@@ -186,7 +189,10 @@ def test_zero_gradients_give_finite_weights(rule):
     assert all(np.isfinite(w) and w >= 0 for w in weights.values())
 
 
-@pytest.mark.parametrize("rule", [Fixed(), Annealing(), Annealing(weighted=False, ema=0)])
+@pytest.mark.parametrize(
+    "rule",
+    [Fixed(), Annealing(), Annealing(weighted=False, ema=0), AugmentedLagrangian()],
+)
 @pytest.mark.parametrize("name", ["residual", "only"])
 def test_a_single_term_has_weight_one(rule, name):
     _, state = rule.init((name,))

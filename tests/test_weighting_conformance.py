@@ -14,7 +14,7 @@ from poise.training.checkpoint import Checkpoints
 from poise.training.loop import DIVERGED, Limits
 from poise.training.recipe import RECIPES, RULES
 from poise.training.run import prepare
-from poise.weighting import Annealing, Averaged, Fixed, Signals
+from poise.weighting import Annealing, AugmentedLagrangian, Averaged, Fixed, Signals
 
 NAMES = list(RULES)
 AVERAGED = [name for name, rule in RULES.items() if isinstance(rule, Averaged)]
@@ -118,6 +118,9 @@ def weights_of(rule, names, *many):
 
 
 def by_reference(rule):
+    """With a term of its own named, where the first one written would be."""
+    if isinstance(rule, AugmentedLagrangian):
+        return replace(rule, objective="a")
     return replace(rule, reference="a") if isinstance(rule, Annealing) else rule
 
 

@@ -19,6 +19,7 @@ from poise.precision import check_dtype
 from poise.weighting import (
     NTK,
     Annealing,
+    AugmentedLagrangian,
     Causal,
     ConFIG,
     EqualLosses,
@@ -99,6 +100,7 @@ RULES: dict[str, Weighting] = {
     "softadapt": SoftAdapt(),
     "relobralo": ReLoBRaLo(),
     "uncertainty": Uncertainty(),
+    "augmented-lagrangian": AugmentedLagrangian(),
     "pcgrad": PCGrad(),
     "config": ConFIG(),
     "causal": Causal(),

@@ -2,6 +2,7 @@
 
 from poise.weighting import statistics
 from poise.weighting.annealing import Annealing
+from poise.weighting.augmented_lagrangian import AugmentedLagrangian
 from poise.weighting.averaged import Averaged, Estimate
 from poise.weighting.causal import Causal
 from poise.weighting.config import ConFIG
@@ -23,6 +24,7 @@ from poise.weighting.weighting import Signals, Weighting, Weights
 __all__ = [
     "NTK",
     "Annealing",
+    "AugmentedLagrangian",
     "Averaged",
     "Causal",
     "ConFIG",

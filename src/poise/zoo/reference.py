@@ -1,4 +1,4 @@
-"""A reference solution that is computed when it is first asked for."""
+"""Reference solutions that are computed when they are first asked for."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A function of t and x that takes seconds to prepare and is then fast.
+class _Lazy:
+    """A function of two coordinates that takes seconds to prepare and is then fast.
 
     Attributes
     ----------
@@ -25,6 +25,20 @@ class Reference:
     prepare: Callable[[], Callable[[Any, Any], np.ndarray]]
     lazy: ClassVar[bool] = True
 
+
+@dataclass(frozen=True)
+class Reference(_Lazy):
+    """A field of t and x."""
+
     def __call__(self, t: Any, x: Any) -> np.ndarray:
         """u at points; t and x of one shape, float64."""
         return self.prepare()(t, x)
+
+
+@dataclass(frozen=True)
+class PlaneReference(_Lazy):
+    """A field of x and y."""
+
+    def __call__(self, x: Any, y: Any) -> np.ndarray:
+        """u at points; x and y of one shape, float64."""
+        return self.prepare()(x, y)
