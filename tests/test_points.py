@@ -418,6 +418,26 @@ def test_terms_are_refined_where_their_residual_is_large_and_keep_their_sides():
     assert np.all(other["r"][0][:, 32:] != inside[:, 32:])
 
 
+def test_terms_gather_their_points_at_the_edges_first_and_when_they_are_drawn_anew():
+    """Of Chebyshev's density 4/π arcsin √(1/6) lies in the outer sixths, of an even one a third."""
+    model = Model(lambda p: 0 * p[:1], {})
+
+    def outside(edges):
+        objective = objective_of(
+            r=Adaptive(1024, floor=1e9, edges=edges), i=Sobol(256, edges=edges)
+        )
+        first = objective.sample(jax.random.key(2))
+        (anew,) = objective.refine("r", model, first["r"], jax.random.key(3))
+        places = {"first": first["r"][0], "anew": anew[:, 512:], "initial": first["i"][0][1:]}
+        return {name: np.mean(np.abs(np.asarray(x) - 0.5) > 1 / 3) for name, x in places.items()}
+
+    gathered = 4 / np.pi * np.arcsin(np.sqrt(1 / 6))
+    assert gathered == pytest.approx(0.535, abs=1e-3)
+    for edges, expected in ((0.0, 1 / 3), (1.0, gathered)):
+        for name, share in outside(edges).items():
+            assert share == pytest.approx(expected, abs=0.05), (edges, name)
+
+
 def step_with(optimizer, **samplers):
     network = poise.networks.MLP(3, 1).build(
         peaked().domain, 1, jax.random.key(0), np.dtype("float32")

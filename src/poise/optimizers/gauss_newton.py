@@ -181,8 +181,8 @@ class GaussNewton(Optimizer):
         factors, scale = solver.prepare(at, state.precise)
         loss = jnp.sum(at.residual**2)
         epsilon = float(jnp.finfo(params.dtype).eps)
-        # In float64 1e-18 and 1e-12 of the largest eigenvalue: see `poise.optimizers.damped`.
-        floor = jnp.where(state.precise, 5e-3, 5e3).astype(params.dtype) * epsilon
+        # In float64 1e-18 and 3e-14 of the largest eigenvalue: see `poise.optimizers.damped`.
+        floor = jnp.where(state.precise, 5e-3, 150.0).astype(params.dtype) * epsilon
         highest = 1e4
 
         def attempt(damping: Array) -> tuple[Array, Array, Array]:

@@ -25,7 +25,7 @@ WIDTH = 36
 Gordon stops at 1e-8, in however many points, and a network that is widened from there gets no
 farther; with 44 a step takes two to three times as long."""
 
-LARGEST = 2600
+LARGEST = 2700
 """Parameters beyond which a network is not widened: a QR of it takes seconds on one core."""
 
 WIDER = 1.2
