@@ -16,9 +16,10 @@ way         factorization                   memory, numbers         accuracy
 ==========  ==============================  ======================  =======================
 
 Normal equations square the condition number: rounding changes them by about 1e-15 of the largest
-eigenvalue, and with dampings near that nothing that they say is true (Björck, Numerical Methods for Least Squares Problems,
-SIAM 1996, section 2.2), while QR goes on to the precision of J. A Cholesky factorization takes a
-third of the time that `damped_triangle` needs for a damping, so they are the way to begin.
+eigenvalue, and with dampings near that nothing that they say is true (Björck, Numerical Methods for
+Least Squares Problems, SIAM 1996, section 2.2), while QR goes on to the precision of J. A Cholesky
+factorization takes a third of the time that `damped_triangle` needs for a damping, so they are the
+way to begin.
 """
 
 from __future__ import annotations
