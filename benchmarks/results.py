@@ -178,8 +178,8 @@ def equal_time_part(depth: dict, fixed: dict, annealed: dict) -> list[str]:
         "### Beside first-order training, at equal wall time",
         "",
         "The same problems, seeds and processes with Adam (float32, 5 × 50 tanh network, 128 fresh "
-        "points) for a shorter time; what `solve` had reached by then is read off the history of its own "
-        "runs in the table above, and of the commit named there. "
+        "points) for a shorter time; what `solve` had reached by then is read off the history of "
+        "its own runs in the table above, and of the commit named there. "
         "Median relative L2 error (smallest to largest).",
         "",
         environment(fixed["environment"]),
