@@ -361,8 +361,8 @@ def state_of(damping=1e-4, precise=False, below=0, taken=0):
         # Every fourth begins at least six factors below.
         ({"below": 2, "taken": 3}, 1e-4 / 3**6, 4),
         ({"below": 8, "taken": 3}, 1e-4 / 3**8, 8),
-        # Not below 1e-12 with normal equations, 1e-18 with QR.
-        ({"damping": 1e-12, "below": 3}, 5e3 * 2.0**-52, 5),
+        # Not below 3e-14 with normal equations, 1e-18 with QR.
+        ({"damping": 1e-13, "below": 3}, 150 * 2.0**-52, 5),
         ({"damping": 1e-17, "below": 8, "precise": True}, 5e-3 * 2.0**-52, 8),
     ],
 )

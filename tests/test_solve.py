@@ -172,12 +172,13 @@ def test_the_plan_by_dimension(dimension):
         assert recipe.weighting == NTK()
         assert recipe.dtype == "float64"
         inside, side = recipe.points["residual"], recipe.points["boundary"]
-        assert inside == Adaptive(inside.count, every=recipes.REDRAW)
+        edges = recipes.EDGES if isinstance(recipe.network, poise.networks.SIREN) else 0.0
+        assert inside == Adaptive(inside.count, every=recipes.REDRAW, edges=edges)
         # (d + 1) 36 + 37·36 + 37 parameters of the first network, half as many points, in 64s.
         if recipe is plan.recipes[0]:
             count = 36 * (dimension + 1) + 37 * 36 + 37
             assert abs(inside.count - count / 2) <= 32
-        assert side == Sobol(inside.count // 8, fresh=False)
+        assert side == Sobol(inside.count // 8, fresh=False, edges=edges)
 
 
 def test_how_many_parameters_a_network_has():
