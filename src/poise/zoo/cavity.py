@@ -40,7 +40,7 @@ DEGREE = 44
 
 @cache
 def flow() -> CavityFlow:
-    """The reference flow; the first call takes about two seconds."""
+    """The reference flow; the first call takes about four seconds of one core."""
     return solve(REYNOLDS, DEGREE)
 
 
