@@ -23,9 +23,14 @@ check: $(STAMP)
 benchmark: $(STAMP)  ## everything in benchmarks/RESULTS.md: hours on two cores
 	$(BIN)/python benchmarks/published.py
 	$(BIN)/python benchmarks/depth.py
-	$(BIN)/python benchmarks/depth.py --recipe fixed --scale 0.25
-	$(BIN)/python benchmarks/depth.py --recipe annealing --scale 0.25
+	$(BIN)/python benchmarks/depth.py --alone --only kdv
+	$(BIN)/python benchmarks/depth.py --recipe fixed --seeds 3
+	$(BIN)/python benchmarks/depth.py --recipe annealing --seeds 3
 	$(BIN)/python benchmarks/rules.py
+	$(BIN)/python benchmarks/weightings.py rules
+	$(BIN)/python benchmarks/weightings.py statistics
+	$(BIN)/python benchmarks/ntk_wave.py
+	$(BIN)/python benchmarks/side_by_side.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/results.py

@@ -36,3 +36,13 @@ def save(name: str, result: dict) -> None:
 def load(name: str) -> dict | None:
     path = DATA / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def measured(found: dict) -> str:
+    """One line on when, where and with what something was measured."""
+    machine, versions = found["machine"], found["versions"]
+    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return (
+        f"Measured {found['date']} at commit `{found['commit']}` on {machine['processor']}, "
+        f"{machine['cores']} cores, {machine['device']}; {packages}."
+    )

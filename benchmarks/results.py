@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from pathlib import Path
 
-from common import load
-from depth import TARGETS, error_at, seconds_to
+from common import load, measured
+from results_depth import depth_part
+from results_weightings import (
+    ntk_wave_part,
+    overhead_part,
+    rules_part,
+    side_by_side_part,
+    weightings_part,
+)
 
 TARGET = Path(__file__).parent / "RESULTS.md"
 
@@ -22,11 +28,17 @@ def main() -> None:
     if published := load("published"):
         parts += published_part(published)
     if depth := load("depth"):
-        parts += depth_part(depth, load("depth-alone"))
-        if (fixed := load("depth-fixed")) and (annealed := load("depth-annealing")):
-            parts += equal_time_part(depth, fixed, annealed)
+        firsts = {"fixed": load("depth-fixed"), "annealed": load("depth-annealing")}
+        parts += depth_part(depth, load("depth-alone"), firsts)
     if rules := load("rules"):
         parts += rules_part(rules)
+    for found in (load("weightings-rules"), load("weightings-statistics")):
+        if found:
+            parts += weightings_part(found)
+    if wave := load("ntk_wave"):
+        parts += ntk_wave_part(wave)
+    if side := load("side_by_side"):
+        parts += side_by_side_part(side)
     if overhead := load("overhead"):
         parts += overhead_part(overhead)
     if speed := load("speed"):
@@ -49,7 +61,7 @@ def published_part(data: dict) -> list[str]:
         "5 × 50 tanh network: the setting of Wang, Teng & Perdikaris (2021), section 4.3, which "
         "reports 1.73e-1 with fixed weights and 7.75e-3 (best), 1.05e-2 (last) with annealed ones.",
         "",
-        environment(data["environment"]),
+        measured(data["environment"]),
         "",
         "| recipe | seed | last step | chosen | lowest in the run | λ_initial | λ_boundary "
         "| λ_boundary, median of 2nd half | seconds |",
@@ -108,176 +120,6 @@ def published_part(data: dict) -> list[str]:
     return [*lines, ""]
 
 
-def depth_part(data: dict, alone: dict | None) -> list[str]:
-    lines = [
-        "## How deep `poise.solve` goes",
-        "",
-        "`benchmarks/depth.py`: every run a process of its own on one core, with an empty cache of "
-        "compiled programs. Seconds are counted from the start of the process. *Error*: relative "
-        "L2 error on the problem's grid of the parameters with the smallest held-out criterion "
-        "when the time is over, median over seeds (smallest to largest). *Seconds to*: median "
-        "time at which the parameters chosen so far had that error (a seed that does not reach it "
-        "counts as infinite), and how many of the seeds reach it. *Estimate/error*: the error as "
-        "`Solution.check` estimates it, from the difference to the solve of the next seed, "
-        "divided by the true one, smallest to largest.",
-        "",
-        environment(data["environment"]),
-        "",
-        *depth_table(data["runs"]),
-    ]
-    ratios = [r["estimate"] / r["error"] for r in data["runs"] if "estimate" in r]
-    within = sum(0.1 <= ratio <= 10 for ratio in ratios)
-    if ratios:
-        lines += ["", f"The estimate is within a factor of 10 in {within} of {len(ratios)} runs."]
-    if alone:
-        lines += [
-            "",
-            "The same where a run has all cores to itself:",
-            "",
-            environment(alone["environment"]),
-            "",
-            *depth_table(alone["runs"]),
-        ]
-    return [*lines, ""]
-
-
-def depth_table(runs: list[dict]) -> list[str]:
-    """A line for each problem."""
-    lines = [
-        "| problem | seeds | time, s | error: median (range) | seconds to | estimate/error "
-        "| parameters | peak memory, MB |",
-        "|---|---:|---:|---:|---|---:|---:|---:|",
-    ]
-    for problem, targets in TARGETS.items():
-        group = [r for r in runs if r["problem"] == problem]
-        if not group:
-            continue
-        errors = [r["error"] for r in group]
-        reached = []
-        for target, _ in targets:
-            times = [seconds_to(r["rows"], target) or math.inf for r in group]
-            middle = statistics.median(times)
-            count = sum(map(math.isfinite, times))
-            shown = f"{middle:.0f} s" if math.isfinite(middle) else "not reached"
-            reached.append(f"{target:.0e}: {shown} ({count}/{len(group)})")
-        own = [r["estimate"] / r["error"] for r in group if "estimate" in r]
-        sizes = sorted({r["parameters"] for r in group})
-        memory = max(r["peak_memory_mb"] for r in group)
-        lines.append(
-            f"| {problem} | {len(group)} | {group[0]['budget']:g} "
-            f"| {statistics.median(errors):.1e} ({min(errors):.1e} to {max(errors):.1e}) "
-            f"| {', '.join(reached)} | {f'{min(own):.2g} to {max(own):.2g}' if own else ''} "
-            f"| {' to '.join(map(str, sizes))} | {memory:.0f} |"
-        )
-    return lines
-
-
-def equal_time_part(depth: dict, fixed: dict, annealed: dict) -> list[str]:
-    """`solve` beside the first-order recipes at the same seconds."""
-    lines = [
-        "### Beside first-order training, at equal wall time",
-        "",
-        "The same problems, seeds and processes with Adam (float32, 5 × 50 tanh network, 128 fresh "
-        "points) for a shorter time; what `solve` had reached by then is read off the history of "
-        "its own runs in the table above, and of the commit named there. "
-        "Median relative L2 error (smallest to largest).",
-        "",
-        environment(fixed["environment"]),
-        "",
-        "| problem | seconds | fixed weights | annealed weights | `solve` |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for problem in TARGETS:
-        groups = [
-            [r for r in data["runs"] if r["problem"] == problem]
-            for data in (fixed, annealed, depth)
-        ]
-        if not all(groups):
-            continue
-        end = groups[0][0]["budget"]
-        cells = []
-        for group in groups:
-            errors = [error_at(r["rows"], end) for r in group]
-            middle = statistics.median(errors)
-            cells.append(f"{middle:.1e} ({min(errors):.1e} to {max(errors):.1e})")
-        lines.append(f"| {problem} | {end:g} | {' | '.join(cells)} |")
-    return [*lines, ""]
-
-
-def rules_part(data: dict) -> list[str]:
-    """The rules side by side: median error, and the geometric mean of what it is of the best."""
-    rules = list(dict.fromkeys(r["rule"] for r in data["runs"]))
-    problems = list(dict.fromkeys(r["problem"] for r in data["runs"]))
-    errors = {
-        (problem, rule): [
-            r["error"] for r in data["runs"] if (r["problem"], r["rule"]) == (problem, rule)
-        ]
-        for problem in problems
-        for rule in rules
-    }
-    lines = [
-        "## Which weighting serves Gauss-Newton",
-        "",
-        "`benchmarks/rules.py`: the network and the points on which `poise.solve` settles, equal "
-        "steps, weights at every step; the rules cost the same, for the Jacobian is there. Median "
-        "relative L2 error over seeds (largest). *Behind the best*: geometric mean over the "
-        "problems of the median error divided by that of the best rule. *Failed*: runs that end "
-        "above 1e-1.",
-        "",
-        environment(data["environment"]),
-        "",
-        f"| problem | seeds | steps | {' | '.join(rules)} |",
-        f"|---|---:|---:|{'---:|' * len(rules)}",
-    ]
-    middle = {pair: statistics.median(found) for pair, found in errors.items()}
-    for problem in problems:
-        own = [r for r in data["runs"] if r["problem"] == problem]
-        cells = [
-            f"{middle[problem, rule]:.1e} ({max(errors[problem, rule]):.1e})" for rule in rules
-        ]
-        seeds = len({r["seed"] for r in own})
-        lines.append(f"| {problem} | {seeds} | {own[0]['steps']} | {' | '.join(cells)} |")
-    behind, failed = [], []
-    for rule in rules:
-        logs = [
-            math.log(middle[problem, rule] / min(middle[problem, each] for each in rules))
-            for problem in problems
-        ]
-        behind.append(f"{math.exp(statistics.mean(logs)):.1f}")
-        failed.append(str(sum(e > 0.1 for problem in problems for e in errors[problem, rule])))
-    lines.append(f"| **behind the best** | | | {' | '.join(behind)} |")
-    lines.append(f"| **failed** | | | {' | '.join(failed)} |")
-    return [*lines, ""]
-
-
-def overhead_part(data: dict) -> list[str]:
-    """The cost of every rule by how often it is asked."""
-    ways = ("every 1 steps", "every 10 steps", "every 100 steps")
-    lines = [
-        "## What each weighting costs",
-        "",
-        "`benchmarks/overhead.py`: the published experiment with Adam, one core, time of a step "
-        "with the rule over that with fixed weights on the same points, in turns in one process: "
-        "median (middle half). Rules that weight points or set a direction act at every step.",
-        "",
-        environment(data["environment"]),
-        "",
-        "| rule | every step | every 10 steps | every 100 steps |",
-        "|---|---:|---:|---:|",
-    ]
-    for rule, ratios in data["ratios"].items():
-        cells = []
-        for way in ways:
-            pairs = ratios.get(way) or (ratios.get("every step") if way == ways[0] else None)
-            if pairs is None:
-                cells.append("")
-                continue
-            low, middle, high = statistics.quantiles([100 * (r - 1) for r in pairs], n=4)
-            cells.append(f"{middle:+.1f} % ({low:+.1f} to {high:+.1f})")
-        lines.append(f"| {rule} | {' | '.join(cells)} |")
-    return [*lines, ""]
-
-
 def speed_part(data: dict) -> list[str]:
     times = data["milliseconds"]
     best = data["best_threads"]
@@ -291,7 +133,7 @@ def speed_part(data: dict) -> list[str]:
         "the weights. Both compute the same losses and gradients (checked before timing). "
         "Measured in turns, each run in a process of its own.",
         "",
-        environment(data["environment"]),
+        measured(data["environment"]),
         "",
         "| program | ms a step, median (range) | steps/s |",
         "|---|---:|---:|",
@@ -359,15 +201,6 @@ def speed_part(data: dict) -> list[str]:
         "",
     ]
     return lines
-
-
-def environment(found: dict) -> str:
-    machine, versions = found["machine"], found["versions"]
-    packages = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return (
-        f"Measured {found['date']} at commit `{found['commit']}` on {machine['processor']}, "
-        f"{machine['cores']} cores, {machine['device']}; {packages}."
-    )
 
 
 if __name__ == "__main__":

@@ -749,6 +749,7 @@ def test_a_killed_solve_goes_on(oscillator):
     process.kill()
     process.wait()
     assert not (folder / runs.METRICS).exists()
+    assert (folder / runs.HISTORY).read_text().count("\n") > 1  # rows are written as they come
     before = json.loads(noted.read_text())
     code, _, err = call("resume", "run", "--no-report")
     assert code == 0, err

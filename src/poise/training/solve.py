@@ -166,8 +166,10 @@ def run_plan(
                 display.choice(line)
         first = Member(problem, plan, seed, say, journal)
         first.begin()
-        if out is not None and not resume:
-            runs.write_start(out, {**config, "choices": choices})
+        if out is not None:
+            if not resume:
+                runs.write_start(out, {**config, "choices": choices})
+            first.loops[-1][1].history.write_to(out / runs.HISTORY)
         outcome, estimate = _follow(first, plan, tol, budget, start, watch, interrupt, say)
         if journal:
             journal.close()
@@ -184,7 +186,6 @@ def run_plan(
         gradients = record.gradient_dataset(loop)
         if out is not None:
             runs.write_json(out / runs.CONFIG, config)
-            loop.history.write_to(out / runs.HISTORY)
             runs.write_results(out, metrics, fields, gradients)
         model = loop.step.model(loop.chosen.params)
         predicted = loop.evaluation.on_grid(loop.chosen.params)
