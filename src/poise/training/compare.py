@@ -1,8 +1,9 @@
-"""Several recipes and seeds on one problem, side by side, one process a core.
+"""Several recipes and seeds on one problem, side by side in the way that is fastest.
 
-Networks of this size run fastest on one core each (DESIGN: threads), so every run gets a process
-of its own pinned to a core. The processes share the cache of compiled programs. What each run
-leaves is an ordinary run folder; the comparison reads them when all are done.
+On a CPU, networks of this size run fastest on one core each, so every run gets a process of its own
+pinned to a core. The processes share the cache of compiled programs. On an accelerator one process
+has it, and the seeds of a recipe run in one program (`poise.training.batch`). What each run leaves
+is an ordinary run folder; the comparison reads them when all are done.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from poise import runs, sources, threads
+from poise.devices import accelerated
 from poise.training import summary
 from poise.training.interrupt import Interrupt
 from poise.training.recipe import Recipe, describe, rebuild_recipe
@@ -105,8 +107,15 @@ class Comparison:
                 "the very same comparison to go on with it"
             )
 
-    def run(self, watch: Callable[[Job, str, Any], None] = lambda job, kind, what: None) -> bool:
-        """Run what is not finished yet. False if the user interrupted."""
+    def run(
+        self,
+        watch: Callable[[Job, str, Any], None] = lambda job, kind, what: None,
+        together: bool | None = None,
+    ) -> bool:
+        """Run what is not finished yet. False if the user interrupted.
+
+        `together`: whether the seeds of a recipe run in one program; None for where it is faster.
+        """
         waiting = [i for i, job in enumerate(self.jobs) if not runs.Run(job.folder).finished]
         for index in set(range(len(self.jobs))) - set(waiting):
             watch(self.jobs[index], "ended", runs.Run(self.jobs[index].folder).metrics["status"])
@@ -115,9 +124,12 @@ class Comparison:
         context = multiprocessing.get_context("spawn")
         tasks: Any = context.Queue()
         events: Any = context.Queue()
-        cores = threads.available()[: len(waiting)]
-        for index in waiting:
-            tasks.put((index, self.jobs[index]))
+        if together is None:
+            together = accelerated()
+        groups = self._groups(waiting) if together else [[index] for index in waiting]
+        cores = [None] if together else threads.available()[: len(waiting)]
+        for group in groups:
+            tasks.put([(index, self.jobs[index]) for index in group])
         for _ in cores:
             tasks.put(None)
         workers = [
@@ -148,6 +160,18 @@ class Comparison:
         for index in left:
             watch(self.jobs[index], "failed", "its process ended without a word")
         return True
+
+    def _groups(self, waiting: Sequence[int]) -> list[list[int]]:
+        """Those that can run in one program: the seeds of a recipe, unless the clock ends it."""
+        groups: list[list[int]] = []
+        for recipe in self.recipes:
+            own = [i for i in waiting if self.jobs[i].recipe["name"] == recipe.name]
+            alike = recipe.network is not None and recipe.seconds is None
+            if alike and not recipe.optimizer.needs:
+                groups.append(own)
+            else:
+                groups += [[index] for index in own]
+        return [group for group in groups if group]
 
     def summarize(self) -> list[dict[str, Any]]:
         """Make the table of the runs that finished; write comparison.json, .csv and .tex.
@@ -189,26 +213,58 @@ def _drain(tasks: Any, workers: int) -> None:
             tasks.put(None)
 
 
-def _work(core: int, tasks: Any, events: Any) -> None:
-    """A worker process: jobs one after the other, on one core."""
+def _work(core: int | None, tasks: Any, events: Any) -> None:
+    """A worker process: jobs one after the other, on one core or on the accelerator."""
     # Ctrl-C reaches the whole process group. The parent hears it and asks each worker to end
     # by SIGTERM, which a run in progress turns into an orderly stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threads.pin_to([core])
+    if core is not None:
+        threads.pin_to([core])
     from poise import cache
     from poise.training.run import run
 
     cache.keep_compiled_programs()
-    while (task := tasks.get()) is not None:
-        index, job = task
-        try:
-            status = _run_job(run, job, lambda what, index=index: events.put((index, "at", what)))
-        except Exception as error:
-            events.put((index, "failed", f"{type(error).__name__}: {error}"))
-            continue
-        events.put((index, "ended", status))
-        if status == "interrupted":
+    while (group := tasks.get()) is not None:
+        statuses = _run_group(group, events) if len(group) > 1 else None
+        for index, job in [] if statuses else group:
+            try:
+                tell = lambda what, index=index: events.put((index, "at", what))  # noqa: E731
+                status = _run_job(run, job, tell)
+            except Exception as error:
+                events.put((index, "failed", f"{type(error).__name__}: {error}"))
+                continue
+            events.put((index, "ended", status))
+            if status == "interrupted":
+                return
+        if statuses and "interrupted" in statuses:
             return
+
+
+def _run_group(group: Sequence[tuple[int, Job]], events: Any) -> list[str] | None:
+    """Several seeds of a recipe in one program; None where that cannot be, for whatever reason.
+
+    They are then run one by one, and what is wrong with them shows.
+    """
+    from poise.training.batch import run_seeds
+
+    indices, jobs = [index for index, _ in group], [job for _, job in group]
+    problem, origin = sources.find(jobs[0].problem)
+    for job in jobs:
+        copy_source(origin, job.folder)
+    try:
+        statuses = run_seeds(
+            problem,
+            rebuild_recipe(jobs[0].recipe),
+            [job.seed for job in jobs],
+            [job.folder for job in jobs],
+            origin,
+            lambda number, taken, row: events.put((indices[number], "at", (taken, row))),
+        )
+    except Exception:
+        return None
+    for index, status in zip(indices, statuses, strict=True):
+        events.put((index, "ended", status))
+    return statuses
 
 
 def _run_job(run: Any, job: Job, tell: Callable[[Any], None]) -> str:

@@ -173,7 +173,7 @@ class Loop:
         before = self.clock.training
         start = saved = time.perf_counter()
         group = 1
-        outcome = self._spent() if self.taken >= self.steps else None
+        outcome = self.spent() if self.taken >= self.steps else None
         while outcome is None:
             taken = self.taken
             due = min(self.steps, (taken // self.interval + 1) * self.interval)
@@ -190,7 +190,7 @@ class Loop:
             if not finite:
                 outcome = Outcome(DIVERGED, explain(self.step, state))
             elif self.taken == due:
-                row = self._record(progress)
+                row = self.record(progress)
             idle = idle + int(progress.idle) if int(progress.idle) >= count else int(progress.idle)
             if outcome is None:
                 outcome = self._ended(limits, idle)
@@ -207,7 +207,7 @@ class Loop:
     def _ended(self, limits: Limits, idle: int) -> Outcome | None:
         """Whether there is a reason to stop that is no failure."""
         if self.taken >= self.steps:
-            return self._spent()
+            return self.spent()
         if self.best.value <= limits.goal and math.isfinite(self.best.value):
             return Outcome(CONVERGED, f"the held-out criterion is below {limits.goal:.1e}")
         if limits.last is not None and self.taken >= limits.last:
@@ -249,10 +249,12 @@ class Loop:
         )
         self.best = Best(params, before.best.step, before.best.value)
 
-    def _spent(self) -> Outcome:
+    def spent(self) -> Outcome:
+        """The outcome of a run that took all its steps."""
         return Outcome(BUDGET_SPENT, f"all {self.steps} steps were taken")
 
-    def _record(self, progress: Any) -> dict[str, float]:
+    def record(self, progress: Any) -> dict[str, float]:
+        """Judge the present parameters and add a row to the history."""
         held_out, errors = self.evaluation(self.state.params)
         value = criterion(held_out, self.untrained)
         self.best.consider(self.state.params, self.taken, value)

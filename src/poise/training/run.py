@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from poise.training.check import Check, check
 from poise.training.checkpoint import Checkpoints
 from poise.training.display import Display
 from poise.training.interrupt import Interrupt
-from poise.training.loop import Limits, Loop
+from poise.training.loop import Limits, Loop, Outcome
 from poise.training.recipe import Recipe
 from poise.training.step import Step
 from poise.weighting import Weighting
@@ -187,43 +187,79 @@ def run(
     """
     # Ctrl-C is heard from here to the last file: whenever it comes, the folder ends up whole.
     with Interrupt() as interrupt, working_in(recipe.dtype), threads.one_for_blas():
-        loop = prepare(problem, recipe, seed)
-        limits = Limits(seconds=recipe.seconds or math.inf)
-        config = {**record.configuration(problem, recipe, seed, origin), **(extra or {})}
-        checkpoints = None
-        if out is not None:
-            if resume and (out / runs.CONFIG).exists():
-                record.write_again(out, config)
-            else:
-                runs.write_start(out, config)
-            checkpoints = Checkpoints(out / runs.CHECKPOINTS)
-            if resume:
-                loop.restore(checkpoints)
-            loop.history.write_to(out / runs.HISTORY)
+        begun = begin(
+            problem, recipe, seed=seed, out=out, resume=resume, origin=origin, extra=extra
+        )
+        loop = begun.loop
         with display or nullcontext():
             if display:
                 display.say("compiling")
             loop.compile()
             outcome = loop.run(
-                checkpoints,
+                begun.checkpoints,
                 checkpoint_seconds,
                 display.update if display else lambda taken, row: None,
                 interrupt,
-                limits,
+                Limits(seconds=recipe.seconds or math.inf),
             )
-        if checkpoints:
-            checkpoints.close()
-        metrics = {
-            **record.results(loop, problem, recipe, seed),
-            "status": outcome.status,
-            "message": outcome.message,
-        }
-        fields = record.solution_dataset(loop, problem)
-        gradients = record.gradient_dataset(loop)
-        if out is not None:
-            runs.write_results(out, metrics, fields, gradients)
-        model = loop.step.model(loop.chosen.params)
-        predicted = loop.evaluation.on_grid(loop.chosen.params)
+        return finish(begun, outcome)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that is ready to be compiled, and where it is written down."""
+
+    problem: Problem
+    recipe: Recipe
+    seed: int
+    loop: Loop
+    config: dict[str, Any]
+    out: Path | None
+    checkpoints: Checkpoints | None
+
+
+def begin(
+    problem: Problem,
+    recipe: Recipe,
+    *,
+    seed: int,
+    out: Path | None = None,
+    resume: bool = False,
+    origin: Mapping[str, Any] | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> Begun:
+    """Prepare a run and begin its folder, or go on with what is there. As `run` takes them."""
+    loop = prepare(problem, recipe, seed)
+    config = {**record.configuration(problem, recipe, seed, origin), **(extra or {})}
+    checkpoints = None
+    if out is not None:
+        if resume and (out / runs.CONFIG).exists():
+            record.write_again(out, config)
+        else:
+            runs.write_start(out, config)
+        checkpoints = Checkpoints(out / runs.CHECKPOINTS)
+        if resume:
+            loop.restore(checkpoints)
+        loop.history.write_to(out / runs.HISTORY)
+    return Begun(problem, recipe, seed, loop, config, out, checkpoints)
+
+
+def finish(begun: Begun, outcome: Outcome) -> Solution:
+    """Write down how a run ended. Call it inside `working_in`."""
+    problem, recipe, seed, loop = begun.problem, begun.recipe, begun.seed, begun.loop
+    if begun.checkpoints:
+        begun.checkpoints.close()
+    metrics = {
+        **record.results(loop, problem, recipe, seed),
+        "status": outcome.status,
+        "message": outcome.message,
+    }
+    fields = record.solution_dataset(loop, problem)
+    gradients = record.gradient_dataset(loop)
+    if begun.out is not None:
+        runs.write_results(begun.out, metrics, fields, gradients)
+    model = loop.step.model(loop.chosen.params)
+    predicted = loop.evaluation.on_grid(loop.chosen.params)
 
     # As many steps as the first took, which may have ended early.
     same = replace(recipe, steps=max(1, loop.taken), record_every=recipe.interval)
@@ -232,7 +268,7 @@ def run(
         with working_in(recipe.dtype), threads.one_for_blas():
             other = prepare(problem, same, seed + OTHER)
             other.compile()
-            other.run(limits=limits)
+            other.run(limits=Limits(seconds=recipe.seconds or math.inf))
             return other.evaluation.on_grid(other.chosen.params)
 
     def checking(estimate: Mapping[str, float] | None) -> Check:
@@ -240,8 +276,8 @@ def run(
         return check(problem, model, recipe.dtype, predicted, exact, seed, estimate, second)
 
     return Solution(
-        problem, model, recipe.dtype, config, metrics, loop.history, fields, gradients, out,
-        checking,
+        problem, model, recipe.dtype, begun.config, metrics, loop.history, fields, gradients,
+        begun.out, checking,
     )  # fmt: skip
 
 
