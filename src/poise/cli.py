@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from poise import cache, options, runs, sources, tables, threads
+from poise.__main__ import INTERRUPTED_EXIT
 from poise.training import compare as comparing
 from poise.training import recipes as automatic
 from poise.training.display import ComparisonDisplay, Display, SolveDisplay
@@ -17,9 +18,7 @@ from poise.training.recipe import RECIPES, RULES, Recipe, describe, rebuild_reci
 from poise.training.run import run
 from poise.training.solve import run_plan
 
-INTERRUPTED_EXIT = 130
-
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 120)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -143,10 +142,18 @@ def _solve(
     )
     _tell(solution)
     if solution.status == "interrupted":
-        out.print(f"go on with: poise resume {folder}")
+        if (folder / runs.CHECKPOINTS).exists():
+            out.print(f"go on with: poise resume {folder}")
+        else:
+            out.print(
+                "networks were still being tried, and nothing was worth keeping yet: "
+                f"`poise resume {folder}` begins anew"
+            )
         sys.exit(INTERRUPTED_EXIT)
     for field, error in (solution.estimate or {}).items():
         out.print(f"estimated relative L2 error of {field}: {error:.1e} (no exact solution used)")
+    if solution.metrics["doubt"]:
+        out.print(solution.metrics["doubt"])
     _finish(solution, folder, report)
 
 
@@ -279,12 +286,13 @@ def compare(
     built = [options.build_recipe(name, chosen, strict=False) for name in names]
     loaded, _ = sources.find(problem)
     folder = folder or unused(Path("runs") / f"compare-{loaded.name}")
+    runs.check_writable(folder)
     comparison = comparing.Comparison(problem, built, range(first_seed, first_seed + seeds), folder)
     lengths = {job.label: comparing.length(job) for job in comparison.jobs}
     with ComparisonDisplay(lengths) as display:
         done = comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
     table = comparison.summarize()
-    out.print(tables.comparison(table))
+    out.print(tables.comparison(table, out.width))
     if len(loaded.exact) > 1:
         out.print(f"errors: the largest over the fields {', '.join(loaded.exact)}")
     if not done:
@@ -318,6 +326,7 @@ def unused(path: Path) -> Path:
 
 
 def _refuse_used(folder: Path) -> None:
+    runs.check_writable(folder)
     if (folder / runs.CONFIG).exists() or (folder / runs.COMPARISON).exists():
         raise ValueError(
             f"--out {folder}: already holds a run; choose another folder, or go on with it by "
@@ -340,8 +349,8 @@ def _note(text: str) -> None:
 
 def main() -> None:
     """Entry point of `poise`: no traceback for a user's mistake, one line and exit code 2."""
-    cache.keep_compiled_programs()
     try:
+        cache.keep_compiled_programs()
         code = cli.main(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.NoArgsIsHelpError as error:

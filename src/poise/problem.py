@@ -154,7 +154,12 @@ class Problem:
     def _build(
         self, terms: Mapping[str, Condition | Sequence[Condition]]
     ) -> dict[str, tuple[Block, ...]]:
-        if not isinstance(terms, Mapping) or not terms:
+        if not isinstance(terms, Mapping):
+            raise ValueError(
+                f"terms={terms!r}: expected a dict from names to conditions, such as "
+                "{'residual': poise.interior(lambda u: u.xx)}"
+            )
+        if not terms:
             raise ValueError(
                 "terms: give at least one, such as {'residual': poise.interior(lambda u: u.xx)}"
             )

@@ -91,6 +91,30 @@ def write_dataset(path: Path, dataset: xarray.Dataset) -> None:
     write_bytes(path, bytes(dataset.to_netcdf(engine="scipy")))
 
 
+def check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written to, before any work.
+
+    Raises
+    ------
+    ValueError
+        If so; says why.
+    """
+    there = folder
+    while not there.exists() and there.parent != there:
+        there = there.parent
+    if not there.is_dir():
+        raise ValueError(f"cannot write to {folder}: {there} is not a folder")
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot write to {folder}: {error.strerror or error}") from None
+    if made:
+        folder.rmdir()
+
+
 def write_start(folder: Path, config: Mapping[str, Any]) -> None:
     """Begin a run folder.
 
@@ -102,7 +126,7 @@ def write_start(folder: Path, config: Mapping[str, Any]) -> None:
     if (folder / CONFIG).exists():
         raise ValueError(
             f"{folder} already holds a run: choose another folder, or go on with it by "
-            f"`poise resume {folder}`"
+            f"`poise resume {folder}` (in a script: out=... and resume=True)"
         )
     write_json(folder / CONFIG, config)
 
@@ -213,7 +237,7 @@ def read(path: str | os.PathLike[str]) -> Run | Comparison:
         raise RunFolderError(f"{folder} does not exist or is not a folder")
     raise RunFolderError(
         f"{folder} is not a run folder: it has neither {CONFIG} nor {COMPARISON}. "
-        "Name the folder that `poise train` or `poise compare` printed."
+        "Name the folder that `poise train`, `poise solve` or `poise compare` printed."
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from poise import zoo
+from poise.near import near
 from poise.problem import Problem
 
 
@@ -35,7 +36,8 @@ def find(text: str) -> tuple[Problem, dict[str, Any]]:
     if path.suffix == ".py" or path.exists():
         return load_file(path)
     raise ValueError(
-        f"{text!r} is neither a problem of the zoo ({', '.join(zoo.names())}) nor a Python file"
+        f"{text!r} is neither a problem of the zoo{near(text, zoo.names())} nor a Python file; the "
+        f"zoo has {', '.join(zoo.names())}"
     )
 
 
@@ -96,8 +98,8 @@ def reload(name: str, origin: dict[str, Any], copy: Path) -> Problem:
             problem.name = name
             return problem
     raise ValueError(
-        "the problem was made in Python; run the script again with "
-        "poise.train(..., out=..., resume=True)"
+        "the problem was made in Python: run the script again, with out=... and resume=True in its "
+        "poise.solve or poise.train"
     )
 
 

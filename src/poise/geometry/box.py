@@ -129,8 +129,8 @@ class Box:
         for name, interval in intervals.items():
             try:
                 low, high = (float(end) for end in interval)
-                if isinstance(interval, str):  # "01" has two numbers in it
-                    raise TypeError
+                if any(isinstance(part, str) for part in (interval, *interval)):
+                    raise TypeError  # "01" and ("0", "1") have two numbers in them
             except (TypeError, ValueError, OverflowError):
                 raise ValueError(
                     f"coordinate {name!r}: {interval!r} is not an interval; "

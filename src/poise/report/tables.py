@@ -36,9 +36,11 @@ def _of_run(run: Run) -> str:
         rows.append((f"coefficient {name}, chosen parameters", number(value, "", ".6g")))
     if metrics.get("best_step") is not None:
         rows.append(("step of the chosen parameters", _data(metrics.get("best_step"), count)))
+    wall = metrics.get("wall_seconds")
     rows += [
         ("status", escape(str(metrics.get("status", "unfinished")))),
         ("steps", _data(metrics.get("steps"), count)),
+        *([("time of both solves", _data(wall, duration))] if wall is not None else []),
         ("training time", _data(metrics.get("train_seconds"), duration)),
         ("compile time", _data(metrics.get("compile_seconds"), duration)),
         ("steps per second", number(metrics.get("steps_per_second"))),

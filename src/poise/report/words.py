@@ -54,7 +54,15 @@ def caption(name: str, source: Run | Comparison) -> str:
         words = "Criterion on held-out points against steps. Look at whether it still falls."
     elif name == "solution" and not any(f"{f}_exact" in source.solution for f in source.fields):
         words = "Prediction. There is no exact solution to compare it with."
+    elif name == "gradients" and isinstance(source, Run) and not _first_order(source):
+        words = words.replace("Humps", "Under a first-order optimizer, humps")
     return words
+
+
+def _first_order(run: Run) -> bool:
+    """Whether the optimizer follows the sum of the gradients as it is."""
+    recipe = (part(run, "config") or {}).get("recipe") or {}
+    return (recipe.get("optimizer") or {}).get("kind") in ("Adam", "Optax")
 
 
 def known(numbers: dict[str, Any], name: str) -> dict[str, float]:
@@ -74,7 +82,8 @@ def _of_run(run: Run) -> str:
         return "The run has not finished: what follows is what it recorded so far."
     status = metrics.get("status")
     message = (metrics.get("message") or "").strip().rstrip(".")
-    steps, seconds = counted(metrics.get("steps"), "step"), metrics.get("train_seconds")
+    steps, seconds = counted(metrics.get("steps"), "step"), metrics.get("wall_seconds")
+    seconds = metrics.get("train_seconds") if seconds is None else seconds
     if status == "diverged":
         best = known(metrics, "best_relative_l2")
         words = f"The run diverged after {steps}" + f": {message}" * bool(message) + "."
@@ -92,7 +101,8 @@ def _of_run(run: Run) -> str:
     else:
         words = f"{lead} the run ended ({status or 'no status'}). {score[:1].upper()}{score[1:]}"
     if seconds is not None:
-        words = f"{words.strip()} Training took {duration(seconds)}."
+        whole = "It" if metrics.get("wall_seconds") is not None else "Training"
+        words = f"{words.strip()} {whole} took {duration(seconds)}."
     return words
 
 
@@ -111,6 +121,8 @@ def _score(run: Run, metrics: dict[str, Any]) -> str:
         parts.append(
             f"estimated error {_listed(estimate, 1)}, from the difference to an independent solve"
         )
+        if metrics.get("doubt"):
+            parts.append(str(metrics["doubt"]))
     if not parts:
         history = part(run, "history") or {}
         held = [x for x in history.get("held_out", ()) if math.isfinite(x)]

@@ -19,6 +19,25 @@ FRESH_POINTS = 4096
 """Points on each patch of each term: neither trained on nor used to choose parameters."""
 
 
+UNSETTLED = 1e-3
+"""Held-out criterion above which the equation does not hold well enough to trust an estimate: over
+the zoo, an error may be as large as √C, and two solves are then wrong in much the same way."""
+
+
+def doubt(criterion: float) -> str:
+    """Why the difference to a second solve may say too little; empty where nothing speaks for it.
+
+    `criterion` is the held-out one of the chosen parameters: squared residuals relative to those
+    of an untrained network, added over the terms.
+    """
+    if not criterion > UNSETTLED:
+        return ""
+    return (
+        f"residuals are still large (held-out criterion {criterion:.1e}): both solves may be wrong "
+        "in the same way, and the error may be much larger; give it more time"
+    )
+
+
 @dataclass(frozen=True)
 class Check:
     """What `Solution.check` found.
@@ -34,17 +53,21 @@ class Check:
         the equation (nondimensional where that is).
     exact
         Relative L2 error by field where an exact solution is known: it only scores.
+    doubt
+        Why the estimate may say too little; empty where nothing speaks for it.
     """
 
     estimate: dict[str, float]
     residuals: dict[str, float]
     exact: dict[str, float]
+    doubt: str = ""
 
     def __str__(self) -> str:
         lines = ["field   estimated error   exact error"]
         for name, value in self.estimate.items():
             known = f"{self.exact[name]:.2e}" if name in self.exact else "unknown"
             lines.append(f"{name:<8}{value:<18.2e}{known}")
+        lines += [self.doubt] if self.doubt else []
         lines.append("term, root mean square of the residual on fresh points")
         lines += [f"{term:<12}{value:.2e}" for term, value in self.residuals.items()]
         return "\n".join(lines)
@@ -59,6 +82,7 @@ def check(
     seed: int,
     estimate: Mapping[str, float] | None,
     second: Callable[[], Mapping[str, np.ndarray]],
+    criterion: float,
 ) -> Check:
     """Residuals on fresh points, and the difference to a second solution.
 
@@ -72,11 +96,14 @@ def check(
         The difference to a second solution if there is one already.
     second
         Makes a second solution, from another random start, and gives its fields on the grid.
+    criterion
+        The held-out criterion of the solution.
     """
     if estimate is None:
         other = second()
         estimate = {name: apart(values, other[name]) for name, values in predicted.items()}
-    return Check(dict(estimate), fresh_residuals(problem, model, dtype, seed), dict(exact))
+    residuals = fresh_residuals(problem, model, dtype, seed)
+    return Check(dict(estimate), residuals, dict(exact), doubt(criterion))
 
 
 def apart(one: np.ndarray, other: np.ndarray) -> float:

@@ -189,7 +189,9 @@ class SolveDisplay:
         elapsed = self.spent + now - self._started
         note = f"step {taken}"
         if row is not None:
-            note += f", held-out criterion {row['held_out']:.1e}, {_errors(row)}"
+            note += f", held-out criterion {row['held_out']:.1e}"
+            if any(name.startswith("error.") for name in row):
+                note += f", {_errors(row)}"
         if self.console.is_terminal:
             self._bar.update(self._task, completed=elapsed)
             if row is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from types import FrameType, TracebackType
 
@@ -37,6 +38,9 @@ class Interrupt:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        if number == signal.SIGINT:
+            note = "stopping after the step in progress; Ctrl-C again stops at once"
+            print(f"\n{note}", file=sys.stderr, flush=True)
         self._restore()
 
     def _restore(self) -> None:

@@ -365,5 +365,7 @@ def _first_bad_point(step: Step, state: TrainState, term: str, points: Any) -> s
             names = objective.problem.coordinates
             coordinates = np.asarray(where)[:, bad[0, 1]]
             at = ", ".join(f"{n} = {v:.6g}" for n, v in zip(names, coordinates, strict=True))
-            return f", first at {at}"
+            count, among = len(np.unique(bad[:, -1])), np.shape(where)[1]
+            share = "at every point" if count == among else f"at {count} of {among} points"
+            return f", {share}, first at {at}"
     return " (every residual is finite: their squares overflow)"

@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from poise.near import near
 from poise.networks import MLP, SIREN
 from poise.optimizers import Adam, GaussNewton, Optimizer
 from poise.points import Adaptive, Sampler, Sobol, Uniform
@@ -152,7 +153,9 @@ def named(name: str) -> Recipe:
         For an unknown name; lists those that exist.
     """
     if name not in RECIPES:
-        raise ValueError(f"no recipe is named {name!r}; there are {', '.join(RECIPES)}")
+        raise ValueError(
+            f"no recipe is named {name!r}{near(name, RECIPES)}; there are {', '.join(RECIPES)}"
+        )
     return RECIPES[name]
 
 
@@ -213,7 +216,7 @@ def rebuild(description: Any) -> Any:
     if "python" in description:
         raise ValueError(
             f"the run used something made in Python, {description['python']}; run the script "
-            "again with poise.train(..., out=..., resume=True)"
+            "again, with out=... and resume=True"
         )
     if "float" in description:
         return float(description["float"])

@@ -129,6 +129,8 @@ def train(
         # It compares losses: points have to stay, and float32 is too coarse for it.
         chosen = {"points": Sobol(1024, fresh=False), "dtype": "float64", **chosen}
     recipe = Recipe(**{"name": "custom", **chosen})
+    if out is not None:
+        runs.check_writable(Path(out))
     return run(
         problem,
         recipe,
@@ -273,7 +275,10 @@ def finish(begun: Begun, outcome: Outcome) -> Solution:
 
     def checking(estimate: Mapping[str, float] | None) -> Check:
         exact = metrics["best_relative_l2"]
-        return check(problem, model, recipe.dtype, predicted, exact, seed, estimate, second)
+        criterion = metrics["best_held_out"]
+        return check(
+            problem, model, recipe.dtype, predicted, exact, seed, estimate, second, criterion
+        )
 
     return Solution(
         problem, model, recipe.dtype, begun.config, metrics, loop.history, fields, gradients,

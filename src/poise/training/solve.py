@@ -29,7 +29,7 @@ from poise.precision import working_in
 from poise.problem import Problem
 from poise.solution import Solution
 from poise.training import recipes, record
-from poise.training.check import Check, apart, check
+from poise.training.check import Check, apart, check, doubt
 from poise.training.display import SolveDisplay
 from poise.training.interrupt import Interrupt
 from poise.training.journal import Journal
@@ -109,6 +109,8 @@ def solve(
     if weighting is not None and not isinstance(weighting, Weighting):
         raise ValueError(f"solve(weighting={weighting!r}): expected one such as NTK()")
     seconds = recipes.seconds(budget)
+    if out is not None:
+        runs.check_writable(Path(out))
     plan = recipes.automatic(problem, network, weighting, memory_gb)
     return run_plan(
         problem,
@@ -181,6 +183,8 @@ def run_plan(
             "status": outcome.status,
             "message": outcome.message,
             "estimate": estimate,
+            "doubt": doubt(first.criterion) if estimate else "",
+            "wall_seconds": time.perf_counter() - start,
         }
         fields = record.solution_dataset(loop, problem)
         gradients = record.gradient_dataset(loop)
@@ -200,7 +204,7 @@ def run_plan(
 
     def checking(estimate: Mapping[str, float] | None) -> Check:
         exact = metrics["best_relative_l2"]
-        return check(problem, model, "float64", predicted, exact, seed, estimate, other)
+        return check(problem, model, "float64", predicted, exact, seed, estimate, other, reached)
 
     return Solution(
         problem, model, "float64", config, metrics, loop.history, fields, gradients, out, checking
@@ -238,7 +242,9 @@ def _follow(
         far = goal if first.done else max(goal, first.criterion)
         other = second.advance(second.seconds + left() * 0.95, far, silent, interrupt)
         if other.status == INTERRUPTED:
-            return other, estimate
+            at = first.loops[-1][1].taken
+            message = f"stopped by the user in the second solve, the first at step {at}"
+            return Outcome(INTERRUPTED, message), estimate
         estimate = difference(first, second)
         worst = max(estimate.values())
         shown = ", ".join(f"{name} {value:.1e}" for name, value in estimate.items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from poise.near import near
 from poise.problem import Problem
 from poise.zoo import (
     advection,
@@ -73,7 +74,9 @@ def entry(name: str) -> Entry:
         If there is no such problem; lists those that exist.
     """
     if name not in _ENTRIES:
-        raise ValueError(f"no problem is named {name!r}; the zoo has {', '.join(names())}")
+        raise ValueError(
+            f"no problem is named {name!r}{near(name, names())}; the zoo has {', '.join(names())}"
+        )
     return _ENTRIES[name]
 
 
