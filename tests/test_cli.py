@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import poise
+from poise import __main__ as program
 from poise import cache, cli, options, runs, sources, threads
 from poise.points import Sobol, Uniform
 from poise.training import compare
@@ -386,7 +387,7 @@ def test_a_run_made_in_python_is_resumed_in_python(place):
         "threads": 1,
     }
     runs.write_json(place / "mine" / runs.CONFIG, config)
-    assert "made in Python; run the script again" in refused("resume", "mine")
+    assert "made in Python: run the script again" in refused("resume", "mine")
     network = poise.networks.MLP(4, 1, lambda x: x**3)
     runs.write_json(
         place / "net" / runs.CONFIG, {**config, "recipe": describe(Recipe(network=network))}
@@ -911,3 +912,30 @@ def test_the_program_itself_refuses_in_one_line(module, place):
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == "poise: nowhere.py does not exist\n"
+
+
+def test_ctrl_c_while_everything_is_still_being_imported(monkeypatch):
+    class Impatient:
+        def find_spec(self, name, *_):
+            if name == "poise.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "poise.cli", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Impatient(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 130
+
+
+def test_the_command_begins_without_the_rest():
+    """JAX takes more than a second to import: Ctrl-C has to be heard before that."""
+    loaded = "import sys, poise.__main__; print('jax' in sys.modules, 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def test_every_public_name_is_there_when_asked_for():
+    for name in poise.__all__:
+        assert getattr(poise, name) is not None and name in dir(poise)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = poise.nonsense

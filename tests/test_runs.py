@@ -222,3 +222,13 @@ def test_damaged_files_are_named(tmp_path, name, file):
     (tmp_path / file).write_text('{"half": ')
     with pytest.raises(runs.RunFolderError, match=rf"{file} is not"):
         getattr(runs.Run(tmp_path), name)
+
+
+def test_folders_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    runs.check_writable(tmp_path / "new" / "deeper")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]  # nothing is left behind
+    with pytest.raises(ValueError, match="file is not a folder"):
+        runs.check_writable(tmp_path / "file" / "run")
+    with pytest.raises(ValueError, match="cannot write to /proc/run"):
+        runs.check_writable(Path("/proc/run"))

@@ -24,7 +24,7 @@ from poise.networks import MLP, SIREN
 from poise.optimizers import Adam, GaussNewton
 from poise.points import Adaptive, Sobol
 from poise.training import member, recipes, solve
-from poise.training.check import Check, apart, fresh_residuals
+from poise.training.check import Check, apart, doubt, fresh_residuals
 from poise.training.interrupt import Interrupt
 from poise.training.journal import Journal
 from poise.training.loop import BUDGET_SPENT, STALLED, Limits, Outcome
@@ -458,6 +458,7 @@ class Scripted:
     def __init__(self, *outcomes, value=0.0):
         self.outcomes, self.value = list(outcomes), value
         self.problem, self.seed, self.seconds, self.done = None, 0, 0.0, None
+        self.taken = 7
         self.criterion, self.goals = 1e-9, []
         self.journal = None
 
@@ -746,3 +747,11 @@ def test_another_solve_is_not_gone_on_with(tmp_path, monkeypatch):
         settings = {"problem": oscillator(), **change}
         with pytest.raises(ValueError, match=words):
             poise.solve(**settings, network=SMALL, out=tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize(("criterion", "said"), [(1e-3, ""), (3e-2, "3.0e-02"), (np.inf, "inf")])
+def test_an_estimate_is_doubted_while_residuals_are_large(criterion, said):
+    words = doubt(criterion)
+    assert bool(words) is bool(said) and said in words
+    shown = str(Check({"u": 0.1}, {"residual": 2.0}, {"u": 0.5}, words))
+    assert ("much larger" in shown) is bool(said)

@@ -112,8 +112,20 @@ def test_latex_takes_it(tmp_path):
 def test_the_terminal_shows_it():
     _, rows = made_up()
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(tables.comparison(rows))
+    console.print(tables.comparison(rows, 200))
     lines = console.export_text().splitlines()
-    assert "2.00e-02 (1.50e-02 to 2.50e-02)" in lines[2]
+    assert "1.50e-02 to 2.50e-02" in lines[2] and "2.00e-02" in lines[2]
     assert "3/3, p = 0.100" in lines[2]
     assert lines[3].split()[0] == "lost" and lines[3].rstrip().endswith("0/3")
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(width):
+    _, rows = made_up()
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(tables.comparison(rows, width))
+    lines = console.export_text().splitlines()
+    assert len(lines) == 1 + len(rows) and max(map(len, lines)) <= width
+    assert all(row["recipe"] in line for row, line in zip(rows, lines[1:], strict=True))
+    assert "2.00e-02" in lines[2]
+    assert ("steps/s" in lines[0]) is (width == 160)

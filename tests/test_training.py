@@ -285,9 +285,10 @@ def test_a_residual_that_is_nan_somewhere_is_named_with_its_point(tmp_path):
     assert 3 < first < 40, "the seed must not fail at once"
     solution = train(problem, seed=3, out=tmp_path / "run", checkpoint_seconds=0)
     assert solution.status == "diverged"
-    point = f"x = {x[x > wall][0]:.6g}"
+    point, count = f"x = {x[x > wall][0]:.6g}", (x > wall).sum()
     assert solution.message == (
-        f"the loss of term 'residual' became nan at step {first}, first at {point}; "
+        f"the loss of term 'residual' became nan at step {first}, at {count} of 16 points, "
+        f"first at {point}; "
         f"the parameters of step {first - 1}, all finite, are kept"
     )
     assert solution.metrics["steps"] == first - 1

@@ -10,13 +10,14 @@ import click
 from rich.console import Console
 
 from poise import cache, options, runs, sources, tables, threads
-from poise.__main__ import INTERRUPTED_EXIT
 from poise.training import compare as comparing
 from poise.training import recipes as automatic
 from poise.training.display import ComparisonDisplay, Display, SolveDisplay
 from poise.training.recipe import RECIPES, RULES, Recipe, describe, rebuild_recipe
 from poise.training.run import run
 from poise.training.solve import run_plan
+
+INTERRUPTED_EXIT = 130
 
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 

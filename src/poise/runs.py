@@ -104,15 +104,11 @@ def check_writable(folder: Path) -> None:
         there = there.parent
     if not there.is_dir():
         raise ValueError(f"cannot write to {folder}: {there} is not a folder")
-    made = not folder.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         raise ValueError(f"cannot write to {folder}: {error.strerror or error}") from None
-    if made:
-        folder.rmdir()
 
 
 def write_start(folder: Path, config: Mapping[str, Any]) -> None:

@@ -106,6 +106,11 @@ class Member:
         return clock.compiling + clock.training
 
     @property
+    def taken(self) -> int:
+        """Steps so far."""
+        return self.loops[-1][1].taken if self.loops else 0
+
+    @property
     def best(self) -> tuple[Recipe, Loop]:
         """The loop with the smallest criterion, and its recipe."""
         return min(self.loops, key=lambda pair: pair[1].chosen.value)

@@ -179,7 +179,7 @@ def run_plan(
         config.update(recipe=describe(recipe), choices=choices)
         metrics = {
             **record.results(loop, problem, recipe, seed),
-            "steps": first.loops[-1][1].taken,
+            "steps": first.taken,
             "status": outcome.status,
             "message": outcome.message,
             "estimate": estimate,
@@ -242,8 +242,7 @@ def _follow(
         far = goal if first.done else max(goal, first.criterion)
         other = second.advance(second.seconds + left() * 0.95, far, silent, interrupt)
         if other.status == INTERRUPTED:
-            at = first.loops[-1][1].taken
-            message = f"stopped by the user in the second solve, the first at step {at}"
+            message = f"stopped by the user in the second solve, the first at step {first.taken}"
             return Outcome(INTERRUPTED, message), estimate
         estimate = difference(first, second)
         worst = max(estimate.values())
