@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 import poise
-from poise import __main__ as program
 from poise import cache, cli, options, runs, sources, threads
 from poise.points import Sobol, Uniform
 from poise.training import compare
@@ -914,17 +913,23 @@ def test_the_program_itself_refuses_in_one_line(module, place):
     assert done.stderr == "poise: nowhere.py does not exist\n"
 
 
-def test_ctrl_c_while_everything_is_still_being_imported(monkeypatch):
-    class Impatient:
-        def find_spec(self, name, *_):
-            if name == "poise.cli":
-                raise KeyboardInterrupt
+IMPATIENT = """
+import os, signal, sys
+import poise.__main__
 
-    monkeypatch.delitem(sys.modules, "poise.cli", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Impatient(), *sys.meta_path])
-    with pytest.raises(SystemExit) as ended:
-        program.main()
-    assert ended.value.code == 130
+class Impatient:
+    def find_spec(self, name, *_):
+        if name == "poise.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Impatient())
+poise.__main__.main()
+"""
+
+
+def test_ctrl_c_while_everything_is_still_being_imported():
+    done = subprocess.run([sys.executable, "-c", IMPATIENT], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_the_command_begins_without_the_rest():
