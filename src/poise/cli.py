@@ -279,7 +279,8 @@ def compare(
     folder: Path | None,
     **chosen: Any,
 ) -> None:
-    """Run several recipes with several seeds on PROBLEM, one process a core, and compare."""
+    """Run several recipes with several seeds on PROBLEM and compare: one process a core, or on an
+    accelerator the seeds of a recipe in one program."""
     given = [name.strip() for name in recipes.split(",") if name.strip()]
     names = [name for each in given for name in (RULES if each == "all" else (each,))]
     if not names or len(set(names)) < len(names):

@@ -40,7 +40,7 @@ def _of_run(run: Run) -> str:
     rows += [
         ("status", escape(str(metrics.get("status", "unfinished")))),
         ("steps", _data(metrics.get("steps"), count)),
-        *([("time of both solves", _data(wall, duration))] if wall is not None else []),
+        *([("whole time", _data(wall, duration))] if wall is not None else []),
         ("training time", _data(metrics.get("train_seconds"), duration)),
         ("compile time", _data(metrics.get("compile_seconds"), duration)),
         ("steps per second", number(metrics.get("steps_per_second"))),
