@@ -97,7 +97,7 @@ def main() -> None:
 
 
 def measure(study: str, problem: str, steps: int, seeds: int) -> list[dict]:
-    """Every recipe of a study with every seed on a problem."""
+    """Every recipe of a study with every seed on a problem; one it does not suit is left out."""
     folder = FOLDER / study / f"{problem}-{steps}-{seeds}"
     given = recipes(study, steps)
     for number, recipe in enumerate(given):  # a slash is no part of a folder's name
@@ -106,7 +106,7 @@ def measure(study: str, problem: str, steps: int, seeds: int) -> list[dict]:
     with ComparisonDisplay({job.label: length(job) for job in comparison.jobs}) as display:
         comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
     comparison.summarize()
-    ended = [runs.Run(job.folder) for job in comparison.jobs]
+    ended = [run for job in comparison.jobs if (run := runs.Run(job.folder)).finished]
     end = min(run.metrics["train_seconds"] for run in ended)
     return [row(run, problem, end) for run in ended]
 
