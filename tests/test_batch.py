@@ -128,11 +128,13 @@ def test_a_comparison_on_what_would_be_an_accelerator(tmp_path):
 
 
 def test_a_group_that_fails_is_run_one_by_one(tmp_path):
-    """And then says why."""
+    """And says why, of the group and of each run."""
     bad = replace(small("rba"), points=poise.points.Uniform(8))  # points that do not stay
     comparison = Comparison("klein-gordon", [bad], range(2), tmp_path)
     events = []
     comparison.run(lambda job, kind, what: events.append((kind, what)), together=True)
+    (noted,) = [what for kind, what in events if kind == "noted"]
+    assert noted.startswith("seeds run one by one") and "remembers something" in noted
     failed = [what for kind, what in events if kind == "failed"]
     assert len(failed) == 2 and all("remembers something for each point" in why for why in failed)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import poise
+from poise import cli
 from poise.points import Uniform
 from poise.training import compare
 from poise.training.checkpoint import Checkpoints
@@ -163,20 +164,40 @@ def test_all_rules_have_a_recipe_and_survive_being_written_down():
     assert isinstance(RULES["fixed"], Fixed)
 
 
-def test_all_stands_for_every_rule(monkeypatch, capsys):
-    """On the command line."""
-    from poise import cli
-
-    asked = []
-
-    class Enough(ValueError):
-        pass
+@pytest.fixture
+def asked(monkeypatch):
+    """The recipes that a comparison is asked for on the command line; it is not run."""
+    names = []
 
     def comparison(problem, recipes, seeds, folder):
-        asked.extend(recipe.name for recipe in recipes)
+        names.extend(recipe.name for recipe in recipes)
         raise Enough("enough")
 
     monkeypatch.setattr(compare, "Comparison", comparison)
+    return names
+
+
+class Enough(ValueError):
+    pass
+
+
+def test_all_stands_for_every_rule(asked):
+    """On the command line."""
     with pytest.raises(Enough):
         cli.cli.main(["compare", "klein-gordon", "--recipes", "all,newton"], standalone_mode=False)
     assert asked == [*NAMES, "newton"]
+
+
+def test_all_leaves_out_what_the_problem_has_no_use_for(asked, capsys):
+    with pytest.raises(Enough):
+        cli.cli.main(["compare", "helmholtz", "--recipes", "all"], standalone_mode=False)
+    assert asked == [name for name in NAMES if name != "causal"]
+    said = capsys.readouterr().out
+    assert "causal is left out" in said and "the coordinates are x, y" in said
+
+
+def test_a_rule_asked_for_by_name_is_not_left_out(asked, capsys):
+    with pytest.raises(Enough):
+        cli.cli.main(["compare", "helmholtz", "--recipes", "causal"], standalone_mode=False)
+    assert asked == ["causal"]
+    assert "left out" not in capsys.readouterr().out

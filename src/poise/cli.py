@@ -282,13 +282,16 @@ def compare(
     """Run several recipes with several seeds on PROBLEM and compare: one process a core, or on an
     accelerator the seeds of a recipe in one program."""
     given = [name.strip() for name in recipes.split(",") if name.strip()]
-    names = [name for each in given for name in (RULES if each == "all" else (each,))]
+    loaded, _ = sources.find(problem)
+    suited, unsuited = options.every_rule(loaded)
+    names = [name for each in given for name in (suited if each == "all" else (each,))]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"--recipes {recipes!r}: name each recipe once, separated by commas")
     built = [options.build_recipe(name, chosen, strict=False) for name in names]
-    loaded, _ = sources.find(problem)
     folder = folder or unused(Path("runs") / f"compare-{loaded.name}")
     runs.check_writable(folder)
+    for name, why in unsuited.items() if "all" in given else ():
+        out.print(f"{name} is left out: {why}")
     comparison = comparing.Comparison(problem, built, range(first_seed, first_seed + seeds), folder)
     lengths = {job.label: comparing.length(job) for job in comparison.jobs}
     with ComparisonDisplay(lengths) as display:

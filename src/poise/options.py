@@ -11,9 +11,10 @@ import click
 
 from poise import networks, optimizers, points
 from poise.precision import DTYPES
+from poise.problem import Problem
 from poise.training import recipes
-from poise.training.recipe import ACTIVATIONS, Recipe, named
-from poise.weighting import Averaged
+from poise.training.recipe import ACTIVATIONS, RULES, Recipe, named
+from poise.weighting import Averaged, Pointwise
 
 SAMPLERS = {"uniform": points.Uniform, "sobol": points.Sobol}
 
@@ -113,6 +114,20 @@ def _all(options: list[Any], command: Callable[..., None]) -> Callable[..., None
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def every_rule(problem: Problem) -> tuple[list[str], dict[str, str]]:
+    """The rules that a problem has a use for, and why it has none for the others."""
+    suited, unsuited = [], {}
+    for name, rule in RULES.items():
+        try:
+            if isinstance(rule, Pointwise):
+                rule.check_coordinates(problem.coordinates)
+        except ValueError as why:
+            unsuited[name] = str(why)
+        else:
+            suited.append(name)
+    return suited, unsuited
 
 
 def build_recipe(name: str, chosen: dict[str, Any], strict: bool = True) -> Recipe:

@@ -39,8 +39,8 @@ class Job:
 
 
 Event = tuple[int, str, Any]
-"""(job, "at", (how much of its `length`, row or None)), (job, "ended", status) or
-(job, "failed", why)."""
+"""(job, "at", (how much of its `length`, row or None)), (job, "noted", what the user should know),
+(job, "ended", status) or (job, "failed", why)."""
 
 
 class Comparison:
@@ -152,7 +152,7 @@ class Comparison:
                     index, kind, what = events.get(timeout=0.2)
                 except queue.Empty:
                     continue
-                if kind != "at":
+                if kind in ("ended", "failed"):
                     left.discard(index)
                 watch(self.jobs[index], kind, what)
         for worker in workers:
@@ -243,7 +243,7 @@ def _work(core: int | None, tasks: Any, events: Any) -> None:
 def _run_group(group: Sequence[tuple[int, Job]], events: Any) -> list[str] | None:
     """Several seeds of a recipe in one program; None where that cannot be, for whatever reason.
 
-    They are then run one by one, and what is wrong with them shows.
+    The first job's events say the reason; the jobs are then run one by one.
     """
     from poise.training.batch import run_seeds
 
@@ -260,7 +260,9 @@ def _run_group(group: Sequence[tuple[int, Job]], events: Any) -> list[str] | Non
             origin,
             lambda number, taken, row: events.put((indices[number], "at", (taken, row))),
         )
-    except Exception:
+    except Exception as error:
+        why = f"seeds run one by one, for in one program: {type(error).__name__}: {error}"
+        events.put((indices[0], "noted", why))
         return None
     for index, status in zip(indices, statuses, strict=True):
         events.put((index, "ended", status))

@@ -244,13 +244,16 @@ class ComparisonDisplay:
             self._bar.stop()
 
     def update(self, label: str, kind: str, what: Any) -> None:
-        """Show an event of a run: "at" (steps or seconds, row), "ended" status, or "failed" why."""
+        """Show an event of a run: see `poise.training.compare.Event`."""
         if kind == "at":
             taken, row = what
             self._taken[label] = min(1.0, taken / self.lengths[label])
             self._bar.update(self._tasks[label], completed=self._taken[label])
             if row:
                 self._bar.update(self._tasks[label], note=_errors(row))
+        elif kind == "noted":
+            if self.console.is_terminal:
+                self._bar.console.print(f"{label}: {what}", markup=False)
         else:
             if kind == "ended" and what in ("budget spent", "converged", "stalled"):
                 self._taken[label] = 1.0
@@ -263,8 +266,10 @@ class ComparisonDisplay:
 
     def _plain(self, label: str, kind: str, what: Any) -> None:
         now = time.monotonic()
-        if kind != "at":
+        if kind in ("ended", "failed"):
             print(f"{label}: {kind}, {what}", file=sys.stderr, flush=True)
+        elif kind == "noted":
+            print(f"{label}: {what}", file=sys.stderr, flush=True)
         elif now - self._said >= PLAIN_SECONDS:
             self._said = now
             share = 100 * sum(self._taken.values()) / len(self._taken)

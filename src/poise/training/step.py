@@ -83,7 +83,7 @@ class Step:
         If the optimizer needs points that stay and they are drawn afresh at every step, if it
         cannot hold what it needs for so many residuals and parameters, if it minimizes a
         weighted sum and the rule sets a direction, or if the rule remembers points that do not
-        stay.
+        stay or speaks of a coordinate that does not exist.
     """
 
     def __init__(
@@ -312,6 +312,8 @@ class Step:
 
     def _check_weighting(self) -> None:
         rule = self.weighting
+        if isinstance(rule, Pointwise):
+            rule.check_coordinates(self.objective.problem.coordinates)
         if isinstance(rule, Pointwise) and rule.tied:
             for term in rule.chosen(self.rows.sizes, self._interior()):
                 sampler = self.objective.samplers.get(term)

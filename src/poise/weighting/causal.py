@@ -81,6 +81,13 @@ class Causal(Pointwise):
     def chosen(self, sizes: Mapping[str, int], interior: Sequence[str]) -> tuple[str, ...]:
         return tuple(interior) if self.terms is None else tuple(self.terms)
 
+    def check_coordinates(self, names: Sequence[str]) -> None:
+        if self.coordinate not in names:
+            raise ValueError(
+                f"Causal(coordinate={self.coordinate!r}): no such coordinate; the coordinates are "
+                f"{', '.join(names)}"
+            )
+
     def begin(self, sizes: Mapping[str, int], interior: Sequence[str], dtype: Any) -> Any:
         start = CausalMemory(*(jnp.asarray(x, dtype) for x in (jnp.inf, -jnp.inf, 0.0, 0.0)))
         return dict.fromkeys(self.chosen(sizes, interior), start)
@@ -93,11 +100,6 @@ class Causal(Pointwise):
         )
 
     def _weights(self, rows: TermRows, former: CausalMemory) -> tuple[Array, CausalMemory]:
-        if self.coordinate not in rows.coordinates:
-            raise ValueError(
-                f"Causal(coordinate={self.coordinate!r}): no such coordinate; the coordinates are "
-                f"{', '.join(rows.coordinates)}"
-            )
         times = rows.coordinates[self.coordinate]
         begin = jnp.minimum(former.begin, jnp.min(times))
         end = jnp.maximum(former.end, jnp.max(times))

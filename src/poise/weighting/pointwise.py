@@ -82,6 +82,20 @@ class Pointwise(Weighting):
         del interior
         return tuple(sizes) if self.terms is None else tuple(self.terms)
 
+    def check_coordinates(self, names: Sequence[str]) -> None:
+        """Refuse a problem whose coordinates the rule has no use for.
+
+        Parameters
+        ----------
+        names
+            The coordinates of the problem.
+
+        Raises
+        ------
+        ValueError
+            If the rule speaks of a coordinate that does not exist. Here: never.
+        """
+
     @abc.abstractmethod
     def begin(self, sizes: Mapping[str, int], interior: Sequence[str], dtype: Any) -> Any:
         """What there is to remember before the first step: a pytree of arrays.
