@@ -86,7 +86,8 @@ def weightings_part(data: dict) -> list[str]:
         f"steps, {seeds} seeds, two runs at a time on two cores. Median relative L2 error "
         "(smallest to largest); ▾ below and ▴ above that of fixed weights by more than luck (rank "
         "test of Mann and Whitney, p < 0.05). *Behind the best*: geometric mean over the problems "
-        "of the median error over that of the best rule. *Failed*: runs that end above 1e-1. "
+        "of the median error over that of the best rule. *Failed*: runs that end above 1e-1. A "
+        "rule that a problem has no use for (`causal` without a time) is left out there. "
         f"Equal seconds are those of the quickest run: {shown}.",
         "",
         measured(data["environment"]),
@@ -178,7 +179,7 @@ def rules_lines(runs: list[dict]) -> list[str]:
 def _errors_table(runs: list[dict], key: str) -> list[str]:
     problems, recipes = _names(runs, "problem"), _names(runs, "recipe")
     cells = {(p, r): _errors(runs, p, r, key) for p in problems for r in recipes}
-    middle = {pair: statistics.median(found) for pair, found in cells.items()}
+    middle = {pair: statistics.median(found) for pair, found in cells.items() if found}
     lines = [
         f"| weighting | {' | '.join(problems)} | behind the best | failed |",
         f"|---|{'---:|' * (len(problems) + 2)}",
@@ -187,7 +188,10 @@ def _errors_table(runs: list[dict], key: str) -> list[str]:
         shown, logs = [], []
         for problem in problems:
             own, usual = cells[problem, recipe], cells[problem, "fixed"]
-            best = min(middle[problem, each] for each in recipes)
+            if not own:
+                shown.append("—")
+                continue
+            best = min(middle[problem, each] for each in recipes if (problem, each) in middle)
             logs.append(math.log(middle[problem, recipe] / best))
             sure = recipe != "fixed" and mannwhitneyu(own, usual).pvalue < 0.05
             mark = (
