@@ -7,22 +7,33 @@ import json
 import subprocess
 from pathlib import Path
 
-DATA = Path(__file__).parent / "data"
+HERE = Path(__file__).parent
+DATA = HERE / "data"
+
+
+def _commit() -> str:
+    """The commit of the code, "-dirty" if the code (not data or words) differs from it."""
+
+    def git(*words: str) -> str:
+        found = subprocess.run(["git", *words], capture_output=True, text=True, cwd=HERE.parent)
+        return found.stdout.strip()
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    changed = git("status", "--porcelain", "--", "src", "benchmarks/*.py", "pyproject.toml")
+    return (commit or "unknown") + ("-dirty" if changed else "")
+
+
+COMMIT = _commit()
+"""Of the code as it was when the benchmark began, which may be hours ago."""
 
 
 def environment() -> dict:
     """Machine, versions, commit and date."""
     from poise.training.record import machine, versions
 
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-    ).stdout.strip()
     return {
         "date": datetime.date.today().isoformat(),
-        "commit": commit or "unknown",
+        "commit": COMMIT,
         "machine": machine(),
         "versions": versions(),
     }

@@ -3,10 +3,10 @@
 Wang, Yu & Perdikaris (J. Comput. Phys. 449, 2022) train a tanh network of three hidden layers of
 500 units with Adam, c = 2. After 80,000 steps they report a relative L2 error of 0.45 with fixed
 weights and of 3.9e-3 with weights from the kernel. A step of a network as wide as that, on 300
-fresh points for each term, takes a twentieth of a second on one core: the study takes an hour for
-two runs on two cores. Interrupted, it goes on where it stopped (``runs/ntk-wave``).
+fresh points for each term, takes a twentieth of a second on one core: a run takes an hour, and the
+two of the study run side by side. Interrupted, each goes on where it stopped (``runs/ntk-wave``).
 
-    python benchmarks/ntk_wave.py [--steps 80000] [--seeds 1]
+    python benchmarks/ntk_wave.py [--steps 80000] [--seeds 1] [--recipes fixed,ntk]
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=80_000)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--width", type=int, default=500)
+    parser.add_argument("--recipes", default="fixed,ntk")
     chosen = parser.parse_args()
     recipes = [
         replace(
@@ -40,9 +41,9 @@ def main() -> None:
             steps=chosen.steps,
             record_every=max(1, chosen.steps // 100),
         )
-        for name in ("fixed", "ntk", "annealing")
+        for name in chosen.recipes.split(",")
     ]
-    folder = FOLDER / f"{chosen.steps}-{chosen.width}-{chosen.seeds}"
+    folder = FOLDER / f"{chosen.recipes}-{chosen.steps}-{chosen.width}-{chosen.seeds}"
     comparison = Comparison("wave", recipes, range(chosen.seeds), folder)
     with ComparisonDisplay({job.label: length(job) for job in comparison.jobs}) as display:
         comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
