@@ -57,3 +57,13 @@ def measured(found: dict) -> str:
         f"Measured {found['date']} at commit `{found['commit']}` on {machine['processor']}, "
         f"{machine['cores']} cores, {machine['device']}; {packages}."
     )
+
+
+def measured_each(environments: dict[str, dict]) -> list[str]:
+    """`measured` for figures by problem: a line for those that were measured alike."""
+    lines: dict[str, list[str]] = {}
+    for problem, found in environments.items():
+        lines.setdefault(measured(found), []).append(problem)
+    if len(lines) == 1:
+        return list(lines)
+    return [f"{', '.join(problems)}: {line}" for line, problems in lines.items()]

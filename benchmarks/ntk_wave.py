@@ -46,7 +46,8 @@ def main() -> None:
     folder = FOLDER / f"{chosen.recipes}-{chosen.steps}-{chosen.width}-{chosen.seeds}"
     comparison = Comparison("wave", recipes, range(chosen.seeds), folder)
     with ComparisonDisplay({job.label: length(job) for job in comparison.jobs}) as display:
-        comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
+        if not comparison.run(lambda job, kind, what: display.update(job.label, kind, what)):
+            raise SystemExit("interrupted; the same command goes on where it stopped")
     comparison.summarize()
     rows = [row(runs.Run(job.folder)) for job in comparison.jobs]
     for each in rows:

@@ -12,6 +12,7 @@ from results_weightings import (
     overhead_part,
     rules_part,
     side_by_side_part,
+    statistics_part,
     weightings_part,
 )
 
@@ -32,9 +33,10 @@ def main() -> None:
         parts += depth_part(depth, load("depth-alone"), firsts)
     if rules := load("rules"):
         parts += rules_part(rules)
-    for found in (load("weightings-rules"), load("weightings-statistics")):
-        if found:
-            parts += weightings_part(found)
+    if weightings := load("weightings-rules"):
+        parts += weightings_part(weightings)
+    if robust := load("weightings-statistics"):
+        parts += statistics_part(robust)
     if wave := load("ntk_wave"):
         parts += ntk_wave_part(wave)
     if side := load("side_by_side"):

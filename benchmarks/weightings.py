@@ -3,7 +3,8 @@
 Two studies, both comparisons as `poise compare` makes them, two runs at a time on two cores:
 
 ``rules``
-    Every rule that has a recipe, on four problems.
+    Every rule that has a recipe, on four problems. Rules that remember points stand beside fixed
+    weights on the same points, `fixed-kept`.
 ``statistics``
     What stands for the maximum and the mean in the rule of Wang, Teng & Perdikaris (2021): other
     pairs of statistics of the same gradients, on three problems.
@@ -28,9 +29,10 @@ import numpy as np
 from common import environment, load, save
 from depth import error_at
 from poise import runs
+from poise.training.baseline import baseline
 from poise.training.compare import Comparison, length
 from poise.training.display import ComparisonDisplay
-from poise.training.recipe import RULES, Recipe, named
+from poise.training.recipe import EXPERIMENTS, Recipe, named
 from poise.weighting import Annealing
 from poise.weighting.statistics import (
     RMS,
@@ -47,7 +49,7 @@ FOLDER = Path(__file__).parent.parent / "runs" / "weightings"
 
 PAIRS = {
     "max / mean": (Max(), PerLayer(Mean())),
-    "max / mean of all": (Max(), Mean()),
+    "max / mean-of-all": (Max(), Mean()),
     "q99 / mean": (Quantile(0.99), PerLayer(Mean())),
     "q99 / median": (Quantile(0.99), PerLayer(Median())),
     "max / log-mean": (Max(), PerLayer(LogMean())),
@@ -67,7 +69,7 @@ PROBLEMS = {
 def recipes(study: str, steps: int) -> list[Recipe]:
     """The recipes of a study, all of the same length, with a hundred rows of history."""
     if study == "rules":
-        found = [named(rule) for rule in RULES]
+        found = list(EXPERIMENTS.values())
     else:
         found = [named("fixed")] + [
             replace(
@@ -91,9 +93,10 @@ def main() -> None:
     name = f"weightings-{chosen.study}"
     for problem in problems:
         found = measure(chosen.study, problem, chosen.steps, chosen.seeds)
-        former = load(name) or {"runs": []}
+        former = load(name) or {"environments": {}, "runs": []}
         kept = [r for r in former["runs"] if r["problem"] != problem]
-        save(name, {"environment": environment(), "runs": kept + found})
+        environments = {**former["environments"], problem: environment()}
+        save(name, {"environments": environments, "runs": kept + found})
 
 
 def measure(study: str, problem: str, steps: int, seeds: int) -> list[dict]:
@@ -104,14 +107,16 @@ def measure(study: str, problem: str, steps: int, seeds: int) -> list[dict]:
         given[number] = replace(recipe, name=recipe.name.replace("/", "-by-"))
     comparison = Comparison(problem, given, range(seeds), folder)
     with ComparisonDisplay({job.label: length(job) for job in comparison.jobs}) as display:
-        comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
+        if not comparison.run(lambda job, kind, what: display.update(job.label, kind, what)):
+            raise SystemExit("interrupted; the same command goes on where it stopped")
     comparison.summarize()
+    usual = {recipe.name: baseline(recipe, given).name for recipe in given}
     ended = [run for job in comparison.jobs if (run := runs.Run(job.folder)).finished]
     end = min(run.metrics["train_seconds"] for run in ended)
-    return [row(run, problem, end) for run in ended]
+    return [row(run, problem, end, usual) for run in ended]
 
 
-def row(run: runs.Run, problem: str, end: float) -> dict:
+def row(run: runs.Run, problem: str, end: float, usual: Mapping[str, str]) -> dict:
     """The figures of one run; `end` in seconds of training."""
     history, metrics = run.history, run.metrics
     errors = [values for name, values in history.items() if name.startswith("error.")]
@@ -125,6 +130,7 @@ def row(run: runs.Run, problem: str, end: float) -> dict:
     return {
         "problem": problem,
         "recipe": metrics["recipe"],
+        "baseline": usual[metrics["recipe"]],
         "seed": metrics["seed"],
         "status": metrics["status"],
         "steps": metrics["steps"],

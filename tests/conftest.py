@@ -45,6 +45,7 @@ import jax
 import pytest
 
 import poise
+from poise import cache
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -52,6 +53,7 @@ def compiled_programs(tmp_path_factory):
     """Tests compile many equal programs: keep them for the session."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if worker else base  # of all test processes
+    cache.write_whole_programs()
     jax.config.update("jax_compilation_cache_dir", str(shared / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -53,4 +53,36 @@ def test_what_the_guide_names_exists():
     for link in re.findall(r"\]\(\.\./(src/[^)]*)\)", TEXT):
         assert (Path(__file__).parents[1] / link).is_file(), link
     assert set(re.findall(r"^\| `\"(\w+)\"` \|", TEXT, re.MULTILINE)) == set(Signals._fields)
-    assert poise.weighting.Averaged.remember
+    for link in re.findall(r"`(tests/\w+\.py|src/poise/[\w/]+)`", TEXT):
+        assert (Path(__file__).parents[1] / link).exists(), link
+    for said in ("Averaged.remember", "Averaged.usual", "Pointwise.begin", "Pointwise.emphasize"):
+        kind, name = said.split(".")
+        assert hasattr(getattr(poise.weighting, kind), name)
+    assert poise.weighting.Direction.combine
+
+
+def test_one_file_and_one_line_are_enough(example, monkeypatch):
+    """What the guide promises of the index: the rule has a recipe once it is there."""
+    from poise.training import recipe
+
+    class RootLosses(example["RootLosses"]):
+        recipe = "root-losses"
+
+    monkeypatch.setattr(poise.weighting, "RootLosses", RootLosses, raising=False)
+    rules = recipe._rules()
+    assert rules["root-losses"] == RootLosses()
+    assert next(iter(rules)) == "fixed" and set(rules) == {*recipe.RULES, "root-losses"}
+    line = "from poise.weighting.root_losses import RootLosses as RootLosses"
+    assert line in TEXT and 'recipe: ClassVar[str] = "root-losses"' in TEXT
+    index = Path(poise.weighting.__file__).read_text()
+    assert "from poise.weighting.ntk import NTK as NTK" in index
+
+
+def test_every_rule_is_on_the_page_of_weightings():
+    from poise.training.recipe import RECIPES, RULES
+
+    page = (Path(__file__).parents[1] / "docs" / "weightings.md").read_text()
+    for name, rule in RULES.items():
+        assert f"| `{type(rule).__name__}` | `{name}` |" in page
+    named = set(re.findall(r"^\| `\w+` \| `([\w-]+)` \|", page, re.MULTILINE))
+    assert named == set(RULES) and named < set(RECIPES)

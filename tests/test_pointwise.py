@@ -185,6 +185,58 @@ def test_residuals_that_vanish(rule, dtype):
     jax.tree.map(lambda a, b: pytest.fail("dtype") if a.dtype != b.dtype else None, after, memory)
 
 
+def weighed(rule, seeds, renewed=()):
+    """mᵢ of the residual at each of several steps; points of the last are drawn anew."""
+    state, found = rule.prepare(SIZES, ("residual",), jnp.float64), []
+    for seed in seeds:
+        rows = rows_of(seed)
+        if seed == seeds[-1]:
+            fresh = jnp.isin(jnp.arange(6), jnp.asarray(renewed, int))
+            rows["residual"] = rows["residual"]._replace(renewed=fresh)
+        emphasis, state = jax.jit(rule.weigh)(rows, state)
+        found.append(np.asarray(emphasis["residual"]))
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_warmup_has_all_at_one_while_the_rule_looks_on(rule):
+    plain = weighed(rule, (0, 1, 2))
+    late = weighed(replace(rule, warmup=2), (0, 1, 2))
+    np.testing.assert_array_equal(late[:2], np.ones((2, 6)))
+    np.testing.assert_allclose(late[2], plain[2], rtol=1e-14)
+    assert np.any(plain[1] != 1)
+
+
+@pytest.mark.parametrize("rule", [ResidualAttention(), SelfAdaptive()])
+def test_frozen_points_keep_their_weights_and_new_ones_have_the_mean(rule):
+    plain = weighed(rule, (0, 1))
+    held = weighed(replace(rule, freeze=2), (0, 1, 2, 3), renewed=(4, 5))
+    np.testing.assert_array_equal(held[1], plain[1])
+    np.testing.assert_array_equal(held[2], plain[1])
+    np.testing.assert_array_equal(held[3][:4], plain[1][:4])
+    np.testing.assert_allclose(held[3][4:], plain[1].mean(), rtol=1e-14)
+    assert np.all(weighed(replace(rule, freeze=0), (0, 1))[1] == 1)
+
+
+def test_a_frozen_causal_rule_keeps_epsilon():
+    """Its points come and go: mᵢ follow the residuals, at the ε that there was."""
+    rule = Causal(chunks=3, delta=0.1, freeze=2)
+    state, epsilons = rule.prepare(SIZES, ("residual",), jnp.float64), []
+    for power in range(5):
+        emphasis, state = rule.weigh(rows_of(0, unit=10.0**-power), state)
+        epsilons.append(float(state.memory["residual"].epsilon / state.memory["residual"].first))
+    assert epsilons == pytest.approx([10, 100, 100, 100, 100])
+    assert len(np.unique(emphasis["residual"])) > 1
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_bounds_hold_at_every_point(rule):
+    plain = weighed(rule, (0, 1, 2))[2]
+    low, high = np.quantile(plain, [0.3, 0.6])
+    found = weighed(replace(rule, minimum=float(low), maximum=float(high)), (0, 1, 2))[2]
+    np.testing.assert_allclose(found, np.clip(plain, low, high), rtol=1e-14)
+
+
 # In a step
 
 TINY = Recipe(
@@ -214,7 +266,7 @@ def expected_emphasis(loop):
         names = step.objective.problem.coordinates
         coordinates = {n: jnp.asarray(x) for n, x in zip(names, where, strict=True)}
         rows[term] = TermRows(jnp.asarray(values), coordinates, jnp.zeros(values.size, bool))
-    emphasis, _ = step.weighting.emphasize(rows, state.weighting)
+    emphasis, _ = step.weighting.weigh(rows, state.weighting)
     return emphasis, parts
 
 
@@ -346,6 +398,9 @@ def test_points_that_do_not_stay_are_refused(klein_gordon, rule):
         (lambda: Causal(delta=1.0), r"delta=1\.0"),
         (lambda: Causal(factor=1.0), r"factor=1\.0"),
         (lambda: Causal(largest=0.5), r"largest=0\.5"),
+        (lambda: Causal(freeze=-1), "freeze=-1"),
+        (lambda: SelfAdaptive(warmup=True), "warmup=True"),
+        (lambda: ResidualAttention(minimum=2.0, maximum=1.0), r"minimum=2\.0, maximum=1\.0"),
         (lambda: Causal(terms="residual"), r"give several, as \('residual',\)"),
     ],
 )

@@ -5,12 +5,16 @@ import math
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from poise import tables
+from poise.points import Sobol
 from poise.training import summary
+from poise.training.baseline import baseline, notes, same_work
+from poise.training.recipe import named
 
 
 def metrics(seed, error, status="budget spent", speed=100.0):
@@ -73,12 +77,13 @@ def made_up():
         "in_verse": [metrics(s, e, speed=80.0) for s, e in enumerate((0.02, 0.03, 0.01))],
         "lost": [],
     }
-    return finished, summary.table(finished, 3, "fixed")
+    return finished, summary.table(finished, 3, dict.fromkeys(finished, "fixed"))
 
 
 def test_rows():
     _, (fixed, other, lost) = made_up()
     assert fixed["against"] is fixed["overhead_percent"] is fixed["reduction_percent"] is None
+    assert fixed["baseline"] is None and other["baseline"] == "fixed"
     assert other["overhead_percent"] == pytest.approx(25.0)
     assert other["reduction_percent"] == pytest.approx(90.0)
     assert other["against"] == {"wins": 3, "pairs": 3, "p": pytest.approx(0.1)}
@@ -90,6 +95,7 @@ def test_the_table_for_a_paper():
     text = summary.latex(rows)
     lines = text.splitlines()
     assert lines[-1] == r"\end{tabular}"
+    assert "% overhead, better and p against fixed: in_verse, lost" in lines
     body = [line for line in lines if line.endswith(r"\\")][1:]
     assert body[1] == (
         r"in\_verse & $2.00 \cdot 10^{-2}$ & $1.50 \cdot 10^{-2}$, $2.50 \cdot 10^{-2}$ & 10.0 "
@@ -129,3 +135,29 @@ def test_a_narrow_terminal_gets_fewer_columns_and_whole_numbers(width):
     assert all(row["recipe"] in line for row, line in zip(rows, lines[1:], strict=True))
     assert "2.00e-02" in lines[2]
     assert ("steps/s" in lines[0]) is (width == 160)
+
+
+def test_each_is_compared_with_fixed_weights_on_its_own_points():
+    recipes = [named(name) for name in ("fixed", "fixed-kept", "annealing", "rba", "newton")]
+    found = {recipe.name: baseline(recipe, recipes).name for recipe in recipes}
+    assert found == {
+        "fixed": "fixed",
+        "fixed-kept": "fixed",  # what more points that stay do by themselves
+        "annealing": "fixed",
+        "rba": "fixed-kept",
+        "newton": "fixed",
+    }
+    assert notes(recipes) == ["rba: compared with fixed-kept, which has the same points"]
+    fixed, kept, annealing, rba, newton = recipes
+    assert same_work(fixed, annealing) and same_work(kept, rba)
+    assert not same_work(fixed, rba) and not same_work(fixed, newton)
+
+
+def test_without_its_points_a_rule_is_compared_all_the_same_and_it_is_said():
+    recipes = [named("fixed"), named("annealing"), named("rba")]
+    assert baseline(recipes[2], recipes) is recipes[0]
+    assert notes(recipes) == ["rba: other points than fixed; the recipe fixed-kept has the same"]
+    alike = [replace(recipe, points=Sobol(64, fresh=False)) for recipe in recipes]
+    assert notes(alike) == []
+    others = [named("ntk"), named("annealing")]
+    assert baseline(others[1], others) is others[0], "there are no fixed weights: the first"

@@ -10,10 +10,11 @@ import click
 from rich.console import Console
 
 from poise import cache, options, runs, sources, tables, threads
+from poise.training import baseline
 from poise.training import compare as comparing
 from poise.training import recipes as automatic
 from poise.training.display import ComparisonDisplay, Display, SolveDisplay
-from poise.training.recipe import RECIPES, RULES, Recipe, describe, rebuild_recipe
+from poise.training.recipe import EXPERIMENTS, RECIPES, Recipe, describe, rebuild_recipe
 from poise.training.run import run
 from poise.training.solve import run_plan
 
@@ -258,7 +259,7 @@ def _finish(solution: Any, folder: Path, report: bool) -> None:
     default="fixed,annealing",
     show_default=True,
     help=f"Which to compare, separated by commas: {', '.join(RECIPES)}; all stands for every "
-    f"rule for the loss weights, the first {len(RULES)}.",
+    f"rule for the loss weights, the first {len(EXPERIMENTS)}.",
 )
 @click.option(
     "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per recipe."
@@ -298,6 +299,8 @@ def compare(
         done = comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
     table = comparison.summarize()
     out.print(tables.comparison(table, out.width))
+    for note in baseline.notes(built):
+        out.print(note)
     if len(loaded.exact) > 1:
         out.print(f"errors: the largest over the fields {', '.join(loaded.exact)}")
     if not done:

@@ -11,7 +11,7 @@ sums over rows (JᵀJ, the traces) never holds more than one piece.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from poise.block import Block
-from poise.losses import Model, Objective, Points
+from poise.losses import Model, Objective, Points, as_rows
 
 
 class _Piece(NamedTuple):
@@ -30,11 +30,6 @@ class _Piece(NamedTuple):
     block: Block
     points: Float[Array, "d N"]
     targets: dict[str, Array]
-
-
-def _flat(parts: Sequence[Float[Array, "equations N"]]) -> Float[Array, " M"]:
-    """Residuals in several places as rows, divided by √N."""
-    return jnp.concatenate([(part / math.sqrt(part.shape[1])).ravel() for part in parts])
 
 
 class Rows:
@@ -78,7 +73,7 @@ class Rows:
     def __call__(self, params: Float[Array, " P"], points: Points) -> Float[Array, " M"]:
         """The rows, unweighted: term by term, place by place, equation by equation."""
         residuals = self.objective.residuals(self.model(params), points)
-        return _flat([part for term in self.objective.terms for part in residuals[term]])
+        return as_rows([part for term in self.objective.terms for part in residuals[term]])
 
     def losses(self, rows: Float[Array, " M"]) -> dict[str, Float[Array, ""]]:
         """Lₖ of each term."""
@@ -94,9 +89,12 @@ class Rows:
 
     def residuals(self, rows: Float[Array, " M"]) -> dict[str, Float[Array, " _"]]:
         """The residuals of each term as they are, not divided by √N."""
-        whole = rows * np.sqrt(self._points)
+        return self.by_name(rows * np.sqrt(self._points))
+
+    def by_name(self, values: Float[Array, " M"]) -> dict[str, Float[Array, " _"]]:
+        """Numbers for all rows as those of each term: the inverse of `joined`."""
         ends = np.cumsum(list(self.sizes.values()))[:-1]
-        return dict(zip(self.objective.terms, jnp.split(whole, ends), strict=True))
+        return dict(zip(self.objective.terms, jnp.split(values, ends), strict=True))
 
     def joined(self, parts: Mapping[str, Array]) -> Float[Array, " M"]:
         """Numbers for the rows of terms as one vector; 1 where there are none."""
@@ -148,7 +146,9 @@ class Rows:
         for index, term in enumerate(self.objective.terms):
 
             def rows(vector: Array, term: str = term) -> Array:
-                return _flat(self.objective.term_residuals(term, self.model(vector), points[term]))
+                return as_rows(
+                    self.objective.term_residuals(term, self.model(vector), points[term])
+                )
 
             values, back = jax.vjp(rows, params)
             own = jax.random.fold_in(key, index)

@@ -7,13 +7,13 @@ costs; the gradient of the total is then Σ λₖ ∇Lₖ.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from poise.block import Block
@@ -236,31 +236,17 @@ class Objective:
         """Lₖ, the mean square of each residual over its points, added over a term's parts."""
         return {term: self.term_loss(term, model, points[term]) for term in self.terms}
 
-    def term_loss(
-        self,
-        term: str,
-        model: Model,
-        points: tuple[Array, ...],
-        emphasis: Float[Array, " M"] | None = None,
-    ) -> Float[Array, ""]:
-        """Lₖ of one term; with `emphasis`, mᵢ for each of its rows, that of the squares mᵢ rᵢ²."""
+    def term_loss(self, term: str, model: Model, points: tuple[Array, ...]) -> Float[Array, ""]:
+        """Lₖ of one term."""
         parts = self.term_residuals(term, model, points)
-        squares = [part**2 for part in parts]
-        if emphasis is not None:
-            ends = np.cumsum([part.size for part in parts])[:-1]
-            shares = jnp.split(emphasis, ends)
-            squares = [
-                share.reshape(square.shape) * square
-                for share, square in zip(shares, squares, strict=True)
-            ]
         return sum(
-            (jnp.sum(jnp.mean(square, axis=1)) for square in squares), jnp.zeros((), self.dtype)
+            (jnp.sum(jnp.mean(part**2, axis=1)) for part in parts), jnp.zeros((), self.dtype)
         )
 
     def losses_and_gradients(
-        self, model: Model, points: Points, emphasis: Mapping[str, Array] | None = None
+        self, model: Model, points: Points
     ) -> tuple[dict[str, Array], dict[str, Model]]:
-        """Lₖ and ∇Lₖ for each term, unweighted but for mᵢ of the rows of terms in `emphasis`.
+        """Lₖ and ∇Lₖ for each term, unweighted.
 
         Gradients have the structure of the model, with None where it holds no float array.
         """
@@ -269,8 +255,34 @@ class Objective:
         for term in self.terms:
 
             def loss(part: Any, term: str = term) -> Array:
-                own = (emphasis or {}).get(term)
-                return self.term_loss(term, eqx.combine(part, rest), points[term], own)
+                return self.term_loss(term, eqx.combine(part, rest), points[term])
 
             losses[term], gradients[term] = jax.value_and_grad(loss)(trainable)
         return losses, gradients
+
+    def rows_and_pullbacks(
+        self, model: Model, points: Points
+    ) -> tuple[dict[str, Float[Array, " _"]], dict[str, Callable[[Array], Model]]]:
+        """Each term's residuals as rows, and its pullback: the gradient of vᵀ rows for a vector v.
+
+        The two halves of a gradient, for weights of rows that depend on the rows: nothing is
+        computed twice. 2 m ⊙ rows has the gradient of Σ mᵢ rowᵢ², with m held.
+        """
+        rows, pullbacks = {}, {}
+        trainable, rest = eqx.partition(model, eqx.is_inexact_array)
+        for term in self.terms:
+
+            def of_term(part: Any, term: str = term) -> Array:
+                return as_rows(self.term_residuals(term, eqx.combine(part, rest), points[term]))
+
+            rows[term], pullback = jax.vjp(of_term, trainable)
+            pullbacks[term] = lambda v, pullback=pullback: pullback(v)[0]
+        return rows, pullbacks
+
+
+def as_rows(parts: Sequence[Float[Array, "_ _"]]) -> Float[Array, " _"]:
+    """Residuals in several places, shapes (equations, N), as one vector of rows divided by √N.
+
+    Their squares add up to the loss.
+    """
+    return jnp.concatenate([(part / math.sqrt(part.shape[1])).ravel() for part in parts])

@@ -13,7 +13,7 @@ from poise import networks, optimizers, points
 from poise.precision import DTYPES
 from poise.problem import Problem
 from poise.training import recipes
-from poise.training.recipe import ACTIVATIONS, RULES, Recipe, named
+from poise.training.recipe import ACTIVATIONS, EXPERIMENTS, Recipe, named
 from poise.weighting import Averaged, Pointwise
 
 SAMPLERS = {"uniform": points.Uniform, "sobol": points.Sobol}
@@ -117,12 +117,12 @@ def _all(options: list[Any], command: Callable[..., None]) -> Callable[..., None
 
 
 def every_rule(problem: Problem) -> tuple[list[str], dict[str, str]]:
-    """The rules that a problem has a use for, and why it has none for the others."""
+    """The recipes of all rules that a problem has a use for, and why it has none for the others."""
     suited, unsuited = [], {}
-    for name, rule in RULES.items():
+    for name, recipe in EXPERIMENTS.items():
         try:
-            if isinstance(rule, Pointwise):
-                rule.check_coordinates(problem.coordinates)
+            if isinstance(recipe.weighting, Pointwise):
+                recipe.weighting.check_coordinates(problem.coordinates)
         except ValueError as why:
             unsuited[name] = str(why)
         else:

@@ -56,7 +56,7 @@ def comparison(rows: list[dict[str, Any]], width: int) -> Table:
             median(chosen, ".2e"),
             "{lower:.2e} to {upper:.2e}".format(**chosen) if chosen else "-",
             median(row["relative_l2"], ".2e"),
-            percent(row["reduction_percent"], ".1f"),
+            percent(row["reduction_percent"], "z.1f"),
             "{wins}/{pairs}, p = {p:.3f}".format(**against) if against else "-",
             median(row["train_seconds"], ".1f"),
             median(row["steps_per_second"], ".0f"),

@@ -86,7 +86,7 @@ def _of_comparison(comparison: Comparison) -> str:
         body += f"{escape(recipe)}</th>"
         body += "".join(f"<td>{_range(row.get(name))}</td>" for name in ranges)
         less = _data(row.get("reduction_percent"), lambda x: share(x).replace("-", "−") + percent)
-        body += f"<td>{less}</td><td>{_against(row.get('against'))}</td>"
+        body += f"<td>{less}</td><td>{_against(row, base)}</td>"
         extra = row.get("overhead_percent") if alike else None
         body += f"<td>{number(extra, percent, '+.1f')}</td>"
         body += f"<td>{row.get('completed', NONE)} of {row.get('runs', NONE)}</td></tr>"
@@ -97,11 +97,14 @@ def _of_comparison(comparison: Comparison) -> str:
     return _table(head, body)
 
 
-def _against(found: dict[str, Any] | None) -> str:
-    """With how many seeds a recipe did better, and the p of the rank test."""
+def _against(row: dict[str, Any], base: dict[str, Any]) -> str:
+    """With how many seeds a recipe did better than its baseline, and the p of the rank test."""
+    found, usual = row.get("against"), row.get("baseline")
     if not found:
         return NONE
     seeds = f"{found['wins']} of {found['pairs']} seeds"
+    if usual and usual != base.get("recipe"):
+        seeds += f" than {escape(usual)}"
     return f"{seeds}<br><small>rank test p = {found['p']:.3f}</small>"
 
 

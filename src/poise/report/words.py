@@ -162,9 +162,7 @@ def _of_comparison(comparison: Comparison) -> str:
         name = base["recipe"]
         return f"No recipe improves on “{name}”, whose relative L2 error is {error} ({over})."
     start = median(base) or 0.0
-    percent = best.get("reduction_percent")
-    if percent is None:
-        percent = 100 * (1 - (median(best) or 0.0) / start)
+    percent = 100 * (1 - (median(best) or 0.0) / start)
     words = (
         f"“{best['recipe']}” lowers the relative L2 error of “{base['recipe']}” from "
         f"{short(start)} to {error}: {share(percent)} % less ({over})."

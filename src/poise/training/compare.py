@@ -20,6 +20,7 @@ from typing import Any
 from poise import runs, sources, threads
 from poise.devices import accelerated
 from poise.training import summary
+from poise.training.baseline import baseline, same_work
 from poise.training.interrupt import Interrupt
 from poise.training.recipe import Recipe, describe, rebuild_recipe
 
@@ -176,7 +177,7 @@ class Comparison:
     def summarize(self) -> list[dict[str, Any]]:
         """Make the table of the runs that finished; write comparison.json, .csv and .tex.
 
-        The baseline is the recipe "fixed", or the first; see `poise.training.summary`.
+        See `poise.training.baseline` for what each recipe is compared with.
         """
         finished = {
             recipe.name: [
@@ -186,11 +187,12 @@ class Comparison:
             ]
             for recipe in self.recipes
         }
-        baseline = "fixed" if "fixed" in finished else next(iter(finished))
-        table = summary.table(finished, len(self.seeds), baseline)
-        kinds = {recipe.name: type(recipe.optimizer) for recipe in self.recipes}
-        for row in table:
-            if kinds[row["recipe"]] is not kinds[baseline]:
+        baselines = {recipe.name: baseline(recipe, self.recipes) for recipe in self.recipes}
+        table = summary.table(
+            finished, len(self.seeds), {name: usual.name for name, usual in baselines.items()}
+        )
+        for row, recipe in zip(table, self.recipes, strict=True):
+            if not same_work(recipe, baselines[recipe.name]):
                 row["overhead_percent"] = None  # steps of other kinds have no time in common
         runs.write_json(self.folder / runs.COMPARISON, {**self.settings, "table": table})
         runs.write_text(self.folder / "comparison.csv", summary.csv(finished))

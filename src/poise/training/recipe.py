@@ -12,30 +12,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from poise import weighting
 from poise.near import near
 from poise.networks import MLP, SIREN
 from poise.optimizers import Adam, GaussNewton, Optimizer
 from poise.points import Adaptive, Sampler, Sobol, Uniform
 from poise.precision import check_dtype
-from poise.weighting import (
-    NTK,
-    Annealing,
-    AugmentedLagrangian,
-    Causal,
-    ConFIG,
-    EqualLosses,
-    Fixed,
-    GradNorm,
-    InverseDirichlet,
-    PCGrad,
-    Pointwise,
-    ReLoBRaLo,
-    ResidualAttention,
-    SelfAdaptive,
-    SoftAdapt,
-    Uncertainty,
-    Weighting,
-)
+from poise.weighting import NTK, Annealing, Pointwise, Weighting
 
 
 @dataclass(frozen=True)
@@ -90,36 +73,41 @@ class Recipe:
         return self.record_every or max(1, self.steps // 200)
 
 
-RULES: dict[str, Weighting] = {
-    "fixed": Fixed(),
-    "annealing": Annealing(),
-    "gradnorm": GradNorm(every=10),
-    "inverse-dirichlet": InverseDirichlet(every=10),
-    # Traces cost several gradients: estimated, and seldom, as those who use them do.
-    "ntk": NTK(every=100, probes=8),
-    "equal-losses": EqualLosses(),
-    "softadapt": SoftAdapt(),
-    "relobralo": ReLoBRaLo(),
-    "uncertainty": Uncertainty(),
-    "augmented-lagrangian": AugmentedLagrangian(),
-    "pcgrad": PCGrad(),
-    "config": ConFIG(),
-    "causal": Causal(),
-    "rba": ResidualAttention(),
-    "self-adaptive": SelfAdaptive(),
-}
-"""Rules for loss weights that have a recipe of their own: the reference experiment with them."""
+def _rules() -> dict[str, Weighting]:
+    """What the index of rules holds, by name; the baseline first."""
+    kinds = [kind for kind in vars(weighting).values() if isinstance(kind, type)]
+    found = {
+        kind.recipe: kind.usual()
+        for kind in kinds
+        if issubclass(kind, Weighting) and vars(kind).get("recipe")
+    }
+    return {"fixed": found.pop("fixed"), **found}
+
+
+RULES = _rules()
+"""Rules for loss weights that have a recipe of their own, by its name."""
+
+
+KEPT = Sobol(512, fresh=False)
+"""Points of the reference experiment where they have to stay: more, for no others follow."""
 
 
 def _experiment(name: str, rule: Weighting) -> Recipe:
-    """The reference experiment with a rule; with more points where they have to stay."""
+    """The reference experiment with a rule."""
     if isinstance(rule, Pointwise) and rule.tied:
-        return Recipe(name, weighting=rule, points=Sobol(512, fresh=False))
+        return Recipe(name, weighting=rule, points=KEPT)
     return Recipe(name, weighting=rule)
 
 
+EXPERIMENTS = {
+    "fixed": _experiment("fixed", RULES["fixed"]),
+    "fixed-kept": Recipe("fixed-kept", weighting=RULES["fixed"], points=KEPT),
+    **{name: _experiment(name, rule) for name, rule in RULES.items() if name != "fixed"},
+}
+"""Every rule, and fixed weights on points that stay beside those rules that need such points."""
+
 RECIPES = {
-    **{name: _experiment(name, rule) for name, rule in RULES.items()},
+    **EXPERIMENTS,
     "newton": Recipe(
         "newton",
         network=SIREN(width=30, depth=2, scale=3.0),

@@ -109,7 +109,7 @@ class Step:
         rule, dtype = self.weighting, self.objective.dtype
         weights, weighting = rule.init(self.objective.terms, dtype)
         if isinstance(rule, Pointwise):
-            weighting = rule.begin(self.rows.sizes, self._interior(), dtype)
+            weighting = rule.prepare(self.rows.sizes, self._interior(), dtype)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             key=key,
@@ -143,20 +143,26 @@ class Step:
         points, redrawn = self._points(state)
         least_squares = "jacobian" in self.optimizer.needs
         gradients: dict[str, Model] = {}
-        jacobian, rows = None, None
+        jacobian, rows, root, pullbacks = None, None, None, None
         if self._whole:
             jacobian, rows = self.rows.jacobian(params, points, self._batch)
-        elif self.optimizer.needs or isinstance(self.weighting, Pointwise):
+        elif isinstance(self.weighting, Pointwise) and not least_squares:
+            parts, pullbacks = self.objective.rows_and_pullbacks(self.model(params), points)
+            rows = self.rows.joined(parts)
+        elif self.optimizer.needs:
             rows = self.rows(params, points)
-        weighting, emphasis, root = state.weighting, None, None
+        weighting = state.weighting
         if isinstance(self.weighting, Pointwise):
             emphasis, weighting = self._emphasize(state, points, rows)
             root = jnp.sqrt(self.rows.joined(emphasis))
-        if rows is not None and least_squares and "gradients" not in self.weighting.needs:
+        if pullbacks is not None and rows is not None and root is not None:
+            losses = self.rows.losses(root * rows)
+            slopes = self.rows.by_name(2 * root**2 * rows)
+            gradients = {term: pullback(slopes[term]) for term, pullback in pullbacks.items()}
+        elif rows is not None and least_squares and "gradients" not in self.weighting.needs:
             losses = self.rows.losses(rows if root is None else root * rows)
         else:
-            model = self.model(params)
-            losses, gradients = self.objective.losses_and_gradients(model, points, emphasis)
+            losses, gradients = self.objective.losses_and_gradients(self.model(params), points)
         weights, weighting = self._reweight(
             state._replace(weighting=weighting), points, losses, gradients, jacobian
         )
@@ -274,7 +280,7 @@ class Step:
                 renewed.append(jnp.tile(fresh, block.equations))
             coordinates = dict(zip(names, jnp.concatenate(places, axis=1), strict=True))
             found[term] = TermRows(residuals[term], coordinates, jnp.concatenate(renewed))
-        return self.weighting.emphasize(found, state.weighting)
+        return self.weighting.weigh(found, state.weighting)
 
     def _interior(self) -> tuple[str, ...]:
         """The terms that hold inside the domain."""

@@ -1,7 +1,7 @@
 """What the runs of a comparison add up to: a table, in JSON, CSV and LaTeX.
 
 Errors of several fields are combined by taking the largest. Overhead, reduction and the rank test
-are against one recipe, the baseline: overhead from the median steps per second, reduction from
+are against another recipe, the baseline: overhead from the median steps per second, reduction from
 the median error of the chosen parameters.
 """
 
@@ -21,7 +21,7 @@ Finished = Mapping[str, Sequence[Mapping[str, Any]]]
 """The metrics of the runs of each recipe that came to an end."""
 
 
-def table(finished: Finished, runs: int, baseline: str) -> list[dict[str, Any]]:
+def table(finished: Finished, runs: int, baselines: Mapping[str, str]) -> list[dict[str, Any]]:
     """A row for each recipe.
 
     Parameters
@@ -30,21 +30,15 @@ def table(finished: Finished, runs: int, baseline: str) -> list[dict[str, Any]]:
         By recipe.
     runs
         How many runs of a recipe there should be.
-    baseline
-        The recipe with which the others are compared.
+    baselines
+        The recipe that each is compared with; one that is compared with none is its own.
     """
-    usual = finished[baseline]
-    return [row(name, found, usual, runs, name == baseline) for name, found in finished.items()]
+    return [row(name, finished, baselines[name], runs) for name in finished]
 
 
-def row(
-    name: str,
-    found: Sequence[Mapping[str, Any]],
-    baseline: Sequence[Mapping[str, Any]],
-    runs: int,
-    is_baseline: bool,
-) -> dict[str, Any]:
+def row(name: str, finished: Finished, usual: str, runs: int) -> dict[str, Any]:
     """One recipe in figures. What there is no figure for is None."""
+    found, baseline = finished[name], finished[usual]
     figures: dict[str, Any] = {
         "recipe": name,
         "completed": sum(metrics["status"] in ENDED_WELL for metrics in found),
@@ -58,7 +52,8 @@ def row(
     if any(estimate is not None for estimate in estimates):
         figures["estimate"] = spread(estimates)
     figures |= {"overhead_percent": None, "reduction_percent": None, "against": None}
-    if is_baseline:
+    figures["baseline"] = None if usual == name else usual
+    if usual == name:
         return figures
     speed, usual_speed = (_median([m["steps_per_second"] for m in g]) for g in (found, baseline))
     error, usual_error = (
@@ -152,6 +147,10 @@ def latex(rows: Sequence[Mapping[str, Any]]) -> str:
     """The table for a paper: a ``tabular`` in the style of the package booktabs."""
     lines = [
         r"% \usepackage{booktabs}",
+        *(
+            f"% overhead, better and p against {usual}: {', '.join(names)}"
+            for usual, names in _by_baseline(rows).items()
+        ),
         r"\begin{tabular}{lrrrrrr}",
         r"\toprule",
         r"recipe & relative $L^2$ error & quartiles & seconds & overhead & better & $p$ \\",
@@ -171,6 +170,15 @@ def latex(rows: Sequence[Mapping[str, Any]]) -> str:
         ]
         lines.append(" & ".join(cells) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _by_baseline(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """The recipes that are compared with each baseline."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["baseline"]:
+            found.setdefault(row["baseline"], []).append(row["recipe"])
+    return found
 
 
 def _power(value: float) -> str:

@@ -77,6 +77,7 @@ class Annealing(Averaged):
     numerator: Statistic = field(default_factory=Max)
     denominator: Statistic = field(default_factory=PerLayer)
 
+    recipe: ClassVar[str] = "annealing"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
     takes_first_whole: ClassVar[bool] = False
 

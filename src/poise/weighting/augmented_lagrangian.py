@@ -96,6 +96,7 @@ class AugmentedLagrangian(Averaged):
     stagnation: float = 0.999
     epsilon: float = 1e-16
 
+    recipe: ClassVar[str] = "augmented-lagrangian"
     needs: ClassVar[frozenset[str]] = frozenset({"losses"})
 
     def __post_init__(self) -> None:

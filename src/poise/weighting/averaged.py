@@ -1,4 +1,4 @@
-"""What rules that estimate weights share: interval, average over steps, bounds, warm-up, freezing.
+"""What rules that estimate weights of terms share: an interval, and an average over steps.
 
 A rule of its own is one file with one class::
 
@@ -13,7 +13,6 @@ A rule of its own is one file with one class::
 from __future__ import annotations
 
 import abc
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -22,7 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from poise.weighting.weighting import Signals, Weighting, Weights, check_average, ones
+from poise.weighting.bounded import Bounded
+from poise.weighting.weighting import Signals, Weights, ones
 
 
 class Estimate(NamedTuple):
@@ -56,7 +56,7 @@ class AveragedState(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Averaged(Weighting):
+class Averaged(Bounded):
     """λₖ ← ema · λₖ + (1 - ema) · λ̂ₖ every `every` steps; the first estimate is taken whole.
 
     Attributes
@@ -65,12 +65,8 @@ class Averaged(Weighting):
         Steps between updates.
     ema
         Share of the old weight that is kept at an update, in [0, 1).
-    minimum, maximum
-        Bounds on every λₖ, applied after the average.
-    warmup
-        Steps for which the weights stay as they begin, while the rule already looks on.
-    freeze
-        Step from which on the weights stay as they are; None for never.
+    minimum, maximum, warmup, freeze
+        As `poise.weighting.Bounded` has them; bounds are applied after the average.
 
     Raises
     ------
@@ -80,23 +76,16 @@ class Averaged(Weighting):
 
     every: int = 1
     ema: float = 0.9
-    minimum: float = 0.0
-    maximum: float = math.inf
-    warmup: int = 0
-    freeze: int | None = None
 
     takes_first_whole: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_average(self, self.every, self.ema, self.minimum, self.maximum)
-        for name in ("warmup", "freeze"):
-            value = getattr(self, name)
-            if name == "freeze" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise ValueError(
-                    f"{type(self).__name__}({name}={value!r}): must be a whole number of steps"
-                )
+        super().__post_init__()
+        name = type(self).__name__
+        if isinstance(self.every, bool) or not isinstance(self.every, int) or self.every < 1:
+            raise ValueError(f"{name}(every={self.every!r}): must be a whole number, 1 or more")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"{name}(ema={self.ema!r}): must be in [0, 1); 0.9 is usual")
 
     @property
     def interval(self) -> int:
@@ -123,30 +112,24 @@ class Averaged(Weighting):
         found = self.estimate(signals, state.weights, state.memory)
         whole = self.takes_first_whole & ~state.started
         share = jnp.where(whole, 0.0, self.ema)
+        moving = self.moving(state.updates * self.every)
 
         def average(present: Array, former: Array, new: Array) -> Array:
             # An estimate that is no number (a term with no gradient at all) changes nothing.
             kept = share.astype(former.dtype)
-            mean = kept * former + (1 - kept) * new
-            mean = jnp.clip(mean, self.minimum, self.maximum)
-            return jnp.where(self._moving(state) & jnp.isfinite(mean), mean, present)
+            mean = self.bounded(kept * former + (1 - kept) * new)
+            return jnp.where(moving & jnp.isfinite(mean), mean, present)
 
         former = state.weights if found.former is None else found.former
         weights = jax.tree.map(average, state.weights, former, found.weights)
         usable = jnp.all(jnp.isfinite(jnp.stack(list(found.weights.values()))))
-        started = state.started | usable & self._moving(state)
+        started = state.started | usable & moving
         # Nor is it remembered.
         memory = jax.tree.map(
             lambda new, old: jnp.where(usable, new, old), found.memory, state.memory
         )
         after = AveragedState(weights, started, state.updates + 1, memory)
         return weights, after, dict(found.info)
-
-    def _moving(self, state: AveragedState) -> Array:
-        """Whether the weights change at this update."""
-        step = state.updates * self.every
-        moving = step >= self.warmup
-        return moving if self.freeze is None else moving & (step < self.freeze)
 
 
 def shares(sizes: Mapping[str, Array]) -> Weights:

@@ -66,6 +66,7 @@ class Causal(Pointwise):
     factor: float = 10.0
     largest: float = 1e12
 
+    recipe: ClassVar[str] = "causal"
     tied: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

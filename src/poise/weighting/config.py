@@ -17,7 +17,7 @@ Cost: K² products of gradients.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -28,6 +28,8 @@ from poise.weighting.direction import Direction
 @dataclass(frozen=True)
 class ConFIG(Direction):
     """Conflict-free inverse gradients."""
+
+    recipe: ClassVar[str] = "config"
 
     def combine(self, gradients: Float[Array, "K P"], memory: Any) -> tuple[Array, Any]:
         norms = jnp.linalg.norm(gradients, axis=1)

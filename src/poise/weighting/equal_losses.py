@@ -23,6 +23,7 @@ from poise.weighting.weighting import Signals, Weights
 class EqualLosses(Averaged):
     """λ̂ₖ = meanⱼ(Lⱼ) / Lₖ."""
 
+    recipe: ClassVar[str] = "equal-losses"
     needs: ClassVar[frozenset[str]] = frozenset({"losses"})
 
     def estimate(self, signals: Signals, weights: Weights, memory: Any) -> Estimate:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -33,6 +33,8 @@ class Fixed(Weighting):
     """
 
     values: Mapping[str, float] = field(default_factory=dict)
+
+    recipe: ClassVar[str] = "fixed"
 
     def __post_init__(self) -> None:
         for name, value in self.values.items():

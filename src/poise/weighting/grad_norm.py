@@ -21,14 +21,19 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from poise.weighting.averaged import Averaged, Estimate, shares
-from poise.weighting.weighting import Signals, Weights
+from poise.weighting.weighting import Signals, Weighting, Weights
 
 
 @dataclass(frozen=True)
 class GradNorm(Averaged):
     """λ̂ₖ = meanⱼ(‖∇Lⱼ‖) / ‖∇Lₖ‖."""
 
+    recipe: ClassVar[str] = "gradnorm"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+
+    @classmethod
+    def usual(cls) -> Weighting:
+        return cls(every=10)
 
     def estimate(self, signals: Signals, weights: Weights, memory: Any) -> Estimate:
         assert signals.gradients is not None

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from poise.weighting.averaged import Averaged, Estimate, shares
-from poise.weighting.weighting import Signals, Weights
+from poise.weighting.weighting import Signals, Weighting, Weights
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,12 @@ class InverseDirichlet(Averaged):
 
     ema: float = 0.5
 
+    recipe: ClassVar[str] = "inverse-dirichlet"
     needs: ClassVar[frozenset[str]] = frozenset({"gradients"})
+
+    @classmethod
+    def usual(cls) -> Weighting:
+        return cls(every=10)
 
     def estimate(self, signals: Signals, weights: Weights, memory: Any) -> Estimate:
         assert signals.gradients is not None

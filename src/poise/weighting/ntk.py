@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from poise.weighting.averaged import Averaged, Estimate, shares
-from poise.weighting.weighting import Signals, Weights
+from poise.weighting.weighting import Signals, Weighting, Weights
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class NTK(Averaged):
 
     probes: int | None = None
 
+    recipe: ClassVar[str] = "ntk"
     needs: ClassVar[frozenset[str]] = frozenset({"traces"})
 
     def __post_init__(self) -> None:
@@ -52,6 +53,11 @@ class NTK(Averaged):
             isinstance(probes, bool) or not isinstance(probes, int) or probes < 1
         ):
             raise ValueError(f"NTK(probes={probes!r}): must be a positive whole number, or None")
+
+    @classmethod
+    def usual(cls) -> Weighting:
+        """Traces cost several gradients: estimated, and seldom, as those who use them do."""
+        return cls(every=100, probes=8)
 
     @property
     def trace_probes(self) -> int | None:

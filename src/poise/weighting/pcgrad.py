@@ -14,7 +14,7 @@ original gradients.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ class PCGrad(Direction):
     """
 
     seed: int = 0
+
+    recipe: ClassVar[str] = "pcgrad"
 
     def remember(self) -> Array:
         return jax.random.PRNGKey(self.seed)

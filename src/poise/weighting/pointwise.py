@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
-from poise.weighting.weighting import Signals, Weighting, Weights, check_names, ones
+from poise.weighting.bounded import Bounded
+from poise.weighting.weighting import Signals, Weights, check_names, ones
 
 Emphasis = dict[str, Float[Array, " _"]]
 """mᵢ for each row of each term."""
@@ -38,19 +40,35 @@ class TermRows(NamedTuple):
         return jnp.where(self.renewed, jnp.mean(former), former)
 
 
+class PointwiseState(NamedTuple):
+    """Steps so far; the last mᵢ of a rule that is tied to its points; what the rule remembers."""
+
+    steps: Int[Array, ""]
+    emphasis: Emphasis
+    memory: Any
+
+
 @dataclass(frozen=True)
-class Pointwise(Weighting):
+class Pointwise(Bounded):
     """A rule for mᵢ in Lₖ = Σᵢ mᵢ rᵢ² / N. All λₖ stay 1; the history shows losses without mᵢ.
 
     Attributes
     ----------
     terms
         The terms whose residuals are weighted; None for the rule's own choice.
+    minimum, maximum
+        Bounds on every mᵢ.
+    warmup
+        Steps for which all mᵢ are 1, while the rule already looks on.
+    freeze
+        Step from which on each point keeps its mᵢ, and a point drawn anew has the mean of its term.
+        A rule that is not tied to points keeps what it remembers instead, and its mᵢ follow from
+        that. None for never.
 
     Raises
     ------
     ValueError
-        From `begin`, for a term that does not exist.
+        For a setting outside its range; from `init`, for a term that does not exist.
     """
 
     terms: Sequence[str] | None = None
@@ -59,6 +77,7 @@ class Pointwise(Weighting):
     """Whether it remembers something for each point: points then have to stay."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.terms, str):
             raise ValueError(
                 f"{type(self).__name__}(terms={self.terms!r}): give several, as ({self.terms!r},)"
@@ -96,6 +115,34 @@ class Pointwise(Weighting):
             If the rule speaks of a coordinate that does not exist. Here: never.
         """
 
+    def prepare(
+        self, sizes: Mapping[str, int], interior: Sequence[str], dtype: Any
+    ) -> PointwiseState:
+        """The state before the first step; parameters as in `begin`."""
+        names = self.chosen(sizes, interior) if self.tied else ()
+        emphasis = {name: jnp.ones(sizes[name], dtype) for name in names}
+        memory = self.begin(sizes, interior, dtype)
+        return PointwiseState(jnp.zeros((), jnp.int32), emphasis, memory)
+
+    def weigh(
+        self, rows: Mapping[str, TermRows], state: PointwiseState
+    ) -> tuple[Emphasis, PointwiseState]:
+        """mᵢ for this step, within bounds and on time, and the state. Pure."""
+        found, memory = self.emphasize(rows, state.memory)
+        found = {name: self.bounded(each) for name, each in found.items()}
+        early, frozen = state.steps < self.warmup, self.frozen(state.steps)
+        found = {name: jnp.where(early, 1, each) for name, each in found.items()}
+        if not self.tied:
+
+            def stays(new: Array, old: Array) -> Array:
+                return jnp.where(frozen, old, new)
+
+            memory = jax.tree.map(stays, memory, state.memory)
+            return found, PointwiseState(state.steps + 1, {}, memory)
+        for name, former in state.emphasis.items():
+            found[name] = jnp.where(frozen, rows[name].inherited(former), found[name])
+        return found, PointwiseState(state.steps + 1, found, memory)
+
     @abc.abstractmethod
     def begin(self, sizes: Mapping[str, int], interior: Sequence[str], dtype: Any) -> Any:
         """What there is to remember before the first step: a pytree of arrays.
@@ -110,4 +157,4 @@ class Pointwise(Weighting):
 
     @abc.abstractmethod
     def emphasize(self, rows: Mapping[str, TermRows], memory: Any) -> tuple[Emphasis, Any]:
-        """mᵢ for this step, and what to remember. Pure. Terms without an entry have mᵢ = 1."""
+        """mᵢ for this step, and what to remember. Pure. Only the `chosen` terms have an entry."""

@@ -64,6 +64,7 @@ class ReLoBRaLo(Averaged):
     lookback: float = 0.999
     seed: int = 0
 
+    recipe: ClassVar[str] = "relobralo"
     needs: ClassVar[frozenset[str]] = frozenset({"losses"})
     takes_first_whole: ClassVar[bool] = False
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 from jaxtyping import Array
@@ -47,6 +47,8 @@ class ResidualAttention(Pointwise):
     gamma: float = 0.999
     eta: float = 0.01
     start: float = 0.0
+
+    recipe: ClassVar[str] = "rba"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +44,8 @@ class SelfAdaptive(Pointwise):
     """
 
     learning_rate: float = 5e-3
+
+    recipe: ClassVar[str] = "self-adaptive"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -57,6 +57,7 @@ class SoftAdapt(Averaged):
     normalized: bool = True
     loss_weighted: bool = False
 
+    recipe: ClassVar[str] = "softadapt"
     needs: ClassVar[frozenset[str]] = frozenset({"losses"})
 
     def __post_init__(self) -> None:

@@ -51,6 +51,7 @@ class Uncertainty(Averaged):
     ema: float = 0.0
     learning_rate: float = 1e-3
 
+    recipe: ClassVar[str] = "uncertainty"
     needs: ClassVar[frozenset[str]] = frozenset({"losses"})
 
     def __post_init__(self) -> None:

@@ -47,6 +47,14 @@ class Weighting(abc.ABC):
 
     needs: ClassVar[frozenset[str]] = frozenset()
 
+    recipe: ClassVar[str] = ""
+    """Name of the recipe that trains with it, on the command line; empty for none."""
+
+    @classmethod
+    def usual(cls) -> Weighting:
+        """The rule with the settings that its recipe has."""
+        return cls()
+
     @property
     def trace_probes(self) -> int | None:
         """How many random vectors are to estimate the traces; None for exact ones."""
@@ -77,20 +85,6 @@ class Weighting(abc.ABC):
     @abc.abstractmethod
     def update(self, state: Any, signals: Signals) -> tuple[Weights, Any, dict[str, Array]]:
         """Weights from now on, the state, and figures worth knowing. Pure."""
-
-
-def check_average(rule: Weighting, every: int, ema: float, minimum: float, maximum: float) -> None:
-    """Refuse settings of an average over steps that make no sense."""
-    name = type(rule).__name__
-    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-        raise ValueError(f"{name}(every={every!r}): must be a whole number, 1 or more")
-    if not 0 <= ema < 1:
-        raise ValueError(f"{name}(ema={ema!r}): must be in [0, 1); 0.9 is usual")
-    if not 0 <= minimum <= maximum:
-        raise ValueError(
-            f"{name}(minimum={minimum!r}, maximum={maximum!r}): "
-            "must satisfy 0 <= minimum <= maximum"
-        )
 
 
 def check_names(rule: str, said: Sequence[str], names: Sequence[str]) -> None:
