@@ -279,7 +279,7 @@ def test_a_comparison_with_missing_and_diverged_runs_tells_of_them(tmp_path):
     assert "annealing (annealing-seed1) is missing." in page.text
     assert "annealing (annealing-seed2) diverged: term residual is not finite" in page.text
     assert "ntk (ntk-seed0) has not finished." in page.text
-    check_figures(tmp_path, COMPARISON_FIGURES)
+    check_figures(tmp_path, ["ranking", *COMPARISON_FIGURES])
     assert len(report.losses(comparison).axes) == 2
 
 

@@ -161,3 +161,15 @@ def test_without_its_points_a_rule_is_compared_all_the_same_and_it_is_said():
     assert notes(alike) == []
     others = [named("ntk"), named("annealing")]
     assert baseline(others[1], others) is others[0], "there are no fixed weights: the first"
+
+
+def test_rows_are_ranked():
+    """The baseline first, then the best first; without an error last."""
+    finished = {
+        "lost": [],
+        "middling": several(0.2, 0.3, 0.25),
+        "fixed": several(0.9, 0.8, 0.7),
+        "best": several(0.01, 0.02, 0.03),
+    }
+    rows = summary.table(finished, 3, dict.fromkeys(finished, "fixed"))
+    assert [row["recipe"] for row in rows] == ["fixed", "best", "middling", "lost"]

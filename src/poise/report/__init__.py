@@ -20,6 +20,7 @@ from poise.report.errors import error, error_time
 from poise.report.histograms import gradients
 from poise.report.maps import comparison, solution
 from poise.report.page import page
+from poise.report.ranking import ranking
 from poise.report.style import NothingToDrawError, render
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "error_time",
     "gradients",
     "losses",
+    "ranking",
     "render",
     "solution",
     "weights",
@@ -85,4 +87,5 @@ def _figures(source: runs.Run | runs.Comparison) -> dict[str, Callable[[Any], Fi
     last = {"losses": losses, "weights": weights, "gradients": gradients}
     if isinstance(source, runs.Run):
         return {"solution": solution, "error": error} | last
-    return {"comparison": comparison, "error": error, "error_time": error_time} | last
+    first = {"ranking": ranking} if len(source.runs) > 2 else {}
+    return first | {"comparison": comparison, "error": error, "error_time": error_time} | last

@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from poise.report import style
 from poise.runs import Comparison, Run
+
+MOST_FEATURED = 6
+"""Recipes that a figure can show without turning into a thicket."""
 
 
 def part(run: Run, name: str) -> Any:
@@ -71,11 +75,47 @@ def representative(runs: list[Run], need: str) -> Run | None:
     return usable[order[(len(usable) - 1) // 2]]
 
 
+def ends(runs: list[Run]) -> np.ndarray:
+    """The final error of each run; infinite where it did not end well or left none. Shape (n,)."""
+    errors = np.array([final_error(run) if ended_well(run) else np.inf for run in runs], np.float64)
+    return np.where(np.isfinite(errors), errors, np.inf)
+
+
+def baseline(comparison: Comparison) -> str:
+    """The recipe that the others are compared with."""
+    return "fixed" if "fixed" in comparison.runs else next(iter(comparison.runs))
+
+
+def ranked(comparison: Comparison) -> list[str]:
+    """The recipes by their median error, best first."""
+
+    def middle(recipe: str) -> float:
+        errors = ends(comparison.runs[recipe])
+        return float(np.median(errors)) if errors.size else np.inf
+
+    return sorted(comparison.runs, key=middle)
+
+
+def featured(comparison: Comparison) -> list[str]:
+    """The recipes that figures show in full: all of a few; of many the baseline, then the best."""
+    if len(comparison.runs) <= MOST_FEATURED:
+        return list(comparison.runs)
+    usual = baseline(comparison)
+    best = [recipe for recipe in ranked(comparison) if recipe != usual]
+    return [usual, *best[: MOST_FEATURED - 1]]
+
+
+def looks(comparison: Comparison) -> dict[str, dict[str, Any]]:
+    """How the curves of each recipe look: those that are not featured are pale, and all alike."""
+    found = dict.fromkeys(comparison.runs, style.OTHER_RECIPE)
+    return {**found, **style.recipe_styles(featured(comparison))}
+
+
 def panels(source: Run | Comparison, need: str) -> dict[str, Run]:
     """The runs that a figure shows side by side, by heading. A single run has none."""
     if isinstance(source, Run):
         return {"": source} if part(source, need) is not None else {}
-    chosen = {recipe: representative(runs, need) for recipe, runs in source.runs.items()}
+    chosen = {recipe: representative(source.runs[recipe], need) for recipe in featured(source)}
     return {recipe: run for recipe, run in chosen.items() if run is not None}
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from poise.report import seeds, style
-from poise.report.choose import part
+from poise.report.choose import featured, looks, part
 from poise.report.curves import TOO_FEW, alike, mark_end, thinned
 from poise.report.grid import legend
 from poise.report.seeds import Band
@@ -161,10 +163,12 @@ def _draw_bands(
 ) -> None:
     """Median and range of each recipe. `held`: as stairs, and to the end of the slowest one."""
     last = max(band.at[-1] for band in bands.values())
-    for recipe, look in style.recipe_styles(list(comparison.runs)).items():
-        if recipe not in bands:
+    shown, styles = featured(comparison), looks(comparison)
+    for recipe in sorted(bands, key=lambda recipe: recipe in shown):  # the others lie below
+        band, look = bands[recipe], styles[recipe]
+        if recipe not in shown:
+            axes.plot(band.at, band.middle, linewidth=0.7, **look)
             continue
-        band = bands[recipe]
         step = "post" if held else None
         axes.fill_between(
             band.at, band.low, band.high, step=step, color=look["color"], alpha=0.16, linewidth=0
@@ -185,8 +189,9 @@ def _draw_bands(
 
 
 def _recipe_legend(figure: Figure, source: Comparison) -> None:
-    looks = {}
-    for recipe, look in style.recipe_styles(list(source.runs)).items():
+    found: dict[str, Any] = {}
+    shown, styles = featured(source), looks(source)
+    for recipe in shown:
         runs = [run for run in source.runs[recipe] if part(run, "history") is not None]
         if not runs:
             continue
@@ -195,8 +200,10 @@ def _recipe_legend(figure: Figure, source: Comparison) -> None:
         for status in ("diverged", "stalled"):
             if count := statuses.count(status):
                 name += f", {count} {status}"
-        looks[f"{name})"] = look
-    legend(figure, looks)
+        found[f"{name})"] = styles[recipe]
+    if others := len(source.runs) - len(shown):
+        found[f"{others} others"] = style.OTHER_RECIPE
+    legend(figure, found)
 
 
 def _runs(comparison: Comparison) -> list[Run]:

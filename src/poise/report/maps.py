@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from poise.report import style
-from poise.report.choose import panels, part
+from poise.report.choose import looks, panels, part
 from poise.report.grid import legend
 from poise.report.planes import Plane, cut
 from poise.report.style import NothingToDrawError, styled
@@ -100,9 +100,9 @@ def comparison(source: Comparison) -> Figure:
         raise NothingToDrawError("no run left a solution")
     cuts = {recipe: cut(run) for recipe, run in shown.items()}
     first = next(iter(cuts.values()))
-    looks = style.recipe_styles(list(source.runs))
     if len(first[0].coordinates) == 1:
-        return _lines([(name, looks[name], planes) for name, planes in cuts.items()])
+        styles = looks(source)
+        return _lines([(name, styles[name], planes) for name, planes in cuts.items()])
 
     # A column a recipe, and the exact solution first; turned round where they would be too thin.
     exact = any(plane.exact is not None for plane in first)

@@ -16,6 +16,7 @@ from poise.runs import Comparison, Run
 
 HEADINGS = {
     "solution": "Solution",
+    "ranking": "Ranking",
     "comparison": "Solutions",
     "error": "Error",
     "error_time": "Error against seconds",

@@ -34,6 +34,8 @@ RECIPE_STYLES: tuple[tuple[str, Any], ...] = (
     ("#000000", (0, (3, 1, 1, 1, 1, 1))),
 )
 
+OTHER_RECIPE: dict[str, Any] = {"color": "#c3c8d0", "linestyle": "-"}
+
 RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine draws the same
     "font.size": 8.5,
@@ -171,6 +173,19 @@ def steps_axis(axes: Axes, log: bool = False) -> None:
 def seconds_axis(axes: Axes, log: bool = False) -> None:
     """Wall-clock time, with thousands marked."""
     _numbers_axis(axes, log, MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+
+
+def error_axis(axes: Axes, values: np.ndarray) -> None:
+    """A log x axis of errors with a quiet grid, marked between decades where they are few."""
+    axes.set_xscale("log")
+    low, high = float(np.min(values)), float(np.max(values))
+    room = max((high / low) ** 0.04, 1.05)
+    axes.set_xlim(low / room, high * room)
+    wide = high / low > 30
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5), numticks=9))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short(x, 1)))
+    axes.grid(True, axis="x", which="major")
 
 
 def _numbers_axis(axes: Axes, log: bool, linear: MaxNLocator) -> None:

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from poise.report import style
-from poise.report.choose import part, representative, same_optimizer
+from poise.report.choose import looks, part, representative, same_optimizer
 from poise.report.words import count, duration, share
 from poise.runs import Comparison, Run
 
@@ -70,17 +70,18 @@ def _terms(run: Run, metrics: dict[str, Any]) -> str:
 
 
 def _of_comparison(comparison: Comparison) -> str:
-    looks = style.recipe_styles(list(comparison.runs))
+    colours = {recipe: look["color"] for recipe, look in looks(comparison).items()}
     table = comparison.summary.get("table", [])
     ranges = {name: head for name, head in _RANGES.items() if name != "estimate"}
     if any(row.get("estimate") for row in table):
         ranges = _RANGES
     base = next((row for row in table if row.get("reduction_percent") is None), {})
+    complete = all(row.get("completed") == row.get("runs") for row in table)
     percent = "\N{NO-BREAK SPACE}%"
     body = ""
     for row in table:
         recipe = str(row.get("recipe", ""))
-        colour = looks.get(recipe, {}).get("color", style.MUTED)
+        colour = colours.get(recipe, style.MUTED)
         alike = same_optimizer(comparison, recipe, str(base.get("recipe", recipe)))
         body += f"<tr><th scope='row'><span class='dot' style='background:{colour}'></span>"
         body += f"{escape(recipe)}</th>"
@@ -89,10 +90,12 @@ def _of_comparison(comparison: Comparison) -> str:
         body += f"<td>{less}</td><td>{_against(row, base)}</td>"
         extra = row.get("overhead_percent") if alike else None
         body += f"<td>{number(extra, percent, '+.1f')}</td>"
-        body += f"<td>{row.get('completed', NONE)} of {row.get('runs', NONE)}</td></tr>"
+        if not complete:
+            body += f"<td>{row.get('completed', NONE)} of {row.get('runs', NONE)}</td>"
+        body += "</tr>"
     head = _head(
         *("recipe", *ranges.values(), "error reduction", "better with"),
-        *("extra time a step", "runs completed"),
+        *("extra time a step", *(() if complete else ("runs completed",))),
     )
     return _table(head, body)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from poise.report.choose import part, same_optimizer
+from poise.report.choose import baseline, featured, part, same_optimizer
 from poise.report.style import short
 from poise.runs import Comparison, Run
 
@@ -17,6 +17,11 @@ CAPTIONS = {
     "comparison": (
         "Prediction and absolute error of each recipe on scales in common, for the seed with the "
         "median error. Look at whether a recipe misses the conditions or the equation."
+    ),
+    "ranking": (
+        "Where each recipe ended: a dot is a seed, a bar the median, the dashed line the median "
+        "of “{baseline}”. Look at whether dots of two recipes lie apart; where they mix, the "
+        "difference of the medians may be luck."
     ),
     "error": (
         "Relative L2 error (and below it the criterion on held-out points, which needs no exact "
@@ -42,6 +47,7 @@ CAPTIONS = {
     ),
 }
 SPREAD = " Lines are medians over seeds, bands reach from the best to the worst."
+OTHERS = " Shown are “{baseline}” and the {best} best."
 SIDE_BY_SIDE = " Every recipe shows the seed with its median error."
 
 
@@ -49,7 +55,12 @@ def caption(name: str, source: Run | Comparison) -> str:
     """One or two sentences that tell what to look at in a figure."""
     words = CAPTIONS[name]
     if isinstance(source, Comparison):
-        words += {"error": SPREAD, "error_time": SPREAD, "comparison": ""}.get(name, SIDE_BY_SIDE)
+        words = words.format(baseline=baseline(source))
+        alone = {"error": SPREAD, "error_time": SPREAD, "comparison": "", "ranking": ""}
+        words += alone.get(name, SIDE_BY_SIDE)
+        if name != "ranking" and (others := len(source.runs) - len(featured(source))):
+            words += OTHERS.format(baseline=baseline(source), best=len(featured(source)) - 1)
+            words += f" {others} others are pale." * (name in ("error", "error_time"))
     elif name == "error" and not any(key.startswith("error.") for key in source.history):
         words = "Criterion on held-out points against steps. Look at whether it still falls."
     elif name == "solution" and not any(f"{f}_exact" in source.solution for f in source.fields):
@@ -162,7 +173,11 @@ def _of_comparison(comparison: Comparison) -> str:
         name = base["recipe"]
         return f"No recipe improves on “{name}”, whose relative L2 error is {error} ({over})."
     start = median(base) or 0.0
-    percent = 100 * (1 - (median(best) or 0.0) / start)
+    percent = None
+    if best.get("baseline", base["recipe"]) == base["recipe"]:
+        percent = best.get("reduction_percent")
+    if percent is None:
+        percent = 100 * (1 - (median(best) or 0.0) / start)
     words = (
         f"“{best['recipe']}” lowers the relative L2 error of “{base['recipe']}” from "
         f"{short(start)} to {error}: {share(percent)} % less ({over})."
@@ -203,7 +218,7 @@ def share(percent: float) -> str:
     """A percentage with as many digits as tell it from 100: 95.0, 99.9998."""
     rest = 100 - percent
     digits = -math.floor(math.log10(rest)) if rest > 0 else 1
-    return f"{percent:.{min(max(digits, 1), 12)}f}"
+    return f"{percent:z.{min(max(digits, 1), 12)}f}"
 
 
 def count(value: float | None) -> str:

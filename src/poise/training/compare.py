@@ -191,8 +191,9 @@ class Comparison:
         table = summary.table(
             finished, len(self.seeds), {name: usual.name for name, usual in baselines.items()}
         )
-        for row, recipe in zip(table, self.recipes, strict=True):
-            if not same_work(recipe, baselines[recipe.name]):
+        recipes = {recipe.name: recipe for recipe in self.recipes}
+        for row in table:
+            if not same_work(recipes[row["recipe"]], baselines[row["recipe"]]):
                 row["overhead_percent"] = None  # steps of other kinds have no time in common
         runs.write_json(self.folder / runs.COMPARISON, {**self.settings, "table": table})
         runs.write_text(self.folder / "comparison.csv", summary.csv(finished))

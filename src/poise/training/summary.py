@@ -22,7 +22,7 @@ Finished = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def table(finished: Finished, runs: int, baselines: Mapping[str, str]) -> list[dict[str, Any]]:
-    """A row for each recipe.
+    """A row for each recipe: those that are compared with none, then the best first.
 
     Parameters
     ----------
@@ -33,7 +33,13 @@ def table(finished: Finished, runs: int, baselines: Mapping[str, str]) -> list[d
     baselines
         The recipe that each is compared with; one that is compared with none is its own.
     """
-    return [row(name, finished, baselines[name], runs) for name in finished]
+    rows = [row(name, finished, baselines[name], runs) for name in finished]
+
+    def place(figures: dict[str, Any]) -> tuple[bool, float]:
+        error = figures["best_relative_l2"]
+        return figures["baseline"] is not None, error["median"] if error else math.inf
+
+    return sorted(rows, key=place)
 
 
 def row(name: str, finished: Finished, usual: str, runs: int) -> dict[str, Any]:
