@@ -17,10 +17,10 @@ from pathlib import Path
 
 from common import environment, save
 from poise import runs
+from poise.comparison.compare import Comparison, length
+from poise.comparison.display import ComparisonDisplay
 from poise.networks import MLP
 from poise.points import Uniform
-from poise.training.compare import Comparison, length
-from poise.training.display import ComparisonDisplay
 from poise.training.recipe import named
 
 FOLDER = Path(__file__).parent.parent / "runs" / "ntk-wave"

@@ -13,8 +13,8 @@ from scipy.stats import spearmanr
 
 from common import environment, save
 from poise import runs
-from poise.training.compare import Comparison, length
-from poise.training.display import ComparisonDisplay
+from poise.comparison.compare import Comparison, length
+from poise.comparison.display import ComparisonDisplay
 from poise.training.recipe import named
 
 FOLDER = Path(__file__).parent.parent / "runs" / "published"

@@ -29,9 +29,9 @@ import numpy as np
 from common import environment, load, save
 from depth import error_at
 from poise import runs
-from poise.training.baseline import baseline
-from poise.training.compare import Comparison, length
-from poise.training.display import ComparisonDisplay
+from poise.comparison.baseline import baseline
+from poise.comparison.compare import Comparison, length
+from poise.comparison.display import ComparisonDisplay
 from poise.training.recipe import EXPERIMENTS, Recipe, named
 from poise.weighting import Annealing
 from poise.weighting.statistics import (

@@ -10,8 +10,8 @@ import pytest
 
 import poise
 from poise import devices, runs
-from poise.training.batch import Batch, run_seeds
-from poise.training.compare import Comparison
+from poise.comparison.batch import Batch, run_seeds
+from poise.comparison.compare import Comparison
 from poise.training.loop import DIVERGED
 from poise.training.recipe import named
 from poise.training.run import prepare

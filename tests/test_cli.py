@@ -19,9 +19,9 @@ import pytest
 
 import poise
 from poise import cache, cli, options, runs, sources, threads
+from poise.comparison import compare
+from poise.comparison.display import ComparisonDisplay
 from poise.points import Sobol, Uniform
-from poise.training import compare
-from poise.training.display import ComparisonDisplay
 from poise.training.recipe import RECIPES, Recipe, describe, rebuild_recipe
 from poise.weighting import Annealing, Fixed
 
@@ -161,7 +161,10 @@ def test_version():
         (["train", "nowhere.py"], ["nowhere.py does not exist"]),
         (["train", "."], [". is a folder, not a Python file"]),
         (["nonsense"], ["nonsense"]),
-        (["compare", "heat.py", "--recipes", "fixed,magic"], ["'magic'", "fixed, annealing"]),
+        (
+            ["compare", "heat.py", "--recipes", "fixed,magic"],
+            ["'magic'", "fixed, fixed-kept, annealing"],
+        ),
         (["compare", "heat.py", "--recipes", "fixed, fixed"], ["--recipes", "'fixed, fixed'"]),
         (["compare", "heat.py", "--recipes", ","], ["--recipes", "','"]),
         (["train", "heat.py", "--recipe", "newton", "--lr", "0.1"], ["--lr", "'newton'"]),
@@ -668,7 +671,7 @@ def test_table_by_hand(place):
     made_up(place / "both", "annealing", 0, error=0.03, speed=125.0)
     made_up(place / "both", "annealing", 1, status="diverged", error=None, speed=115.0)
     made_up(place / "both", "annealing", 2, status="interrupted", error=9.0, speed=1.0)
-    annealing, fixed = comparison.summarize()
+    fixed, annealing = comparison.summarize()
     assert fixed["recipe"] == "fixed"
     for key, median, least, most in (
         ("best_relative_l2", 0.25, 0.2, 0.4),

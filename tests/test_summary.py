@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from poise import tables
+from poise.comparison import summary
+from poise.comparison.baseline import baseline, notes, same_work
 from poise.points import Sobol
-from poise.training import summary
-from poise.training.baseline import baseline, notes, same_work
 from poise.training.recipe import named
 
 

@@ -10,8 +10,8 @@ import pytest
 
 import poise
 from poise import cli
+from poise.comparison import compare
 from poise.points import Uniform
-from poise.training import compare
 from poise.training.checkpoint import Checkpoints
 from poise.training.loop import DIVERGED, Limits
 from poise.training.recipe import EXPERIMENTS, RECIPES, RULES

@@ -10,10 +10,11 @@ import click
 from rich.console import Console
 
 from poise import cache, options, runs, sources, tables, threads
-from poise.training import baseline
-from poise.training import compare as comparing
+from poise.comparison import baseline
+from poise.comparison import compare as comparing
+from poise.comparison.display import ComparisonDisplay
 from poise.training import recipes as automatic
-from poise.training.display import ComparisonDisplay, Display, SolveDisplay
+from poise.training.display import Display, SolveDisplay
 from poise.training.recipe import EXPERIMENTS, RECIPES, Recipe, describe, rebuild_recipe
 from poise.training.run import run
 from poise.training.solve import run_plan

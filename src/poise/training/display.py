@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +13,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -191,7 +189,7 @@ class SolveDisplay:
         if row is not None:
             note += f", held-out criterion {row['held_out']:.1e}"
             if any(name.startswith("error.") for name in row):
-                note += f", {_errors(row)}"
+                note += f", {errors_in(row)}"
         if self.console.is_terminal:
             self._bar.update(self._task, completed=elapsed)
             if row is not None:
@@ -201,82 +199,8 @@ class SolveDisplay:
             print(f"{self.title}: {elapsed:.0f} s, {note}", file=sys.stderr, flush=True)
 
 
-class ComparisonDisplay:
-    """One progress display for all runs of a comparison.
-
-    Parameters
-    ----------
-    lengths
-        The runs, in the order in which they will be begun, and what each counts to: steps, or
-        seconds of training for a run that ends by the clock.
-    """
-
-    def __init__(self, lengths: Mapping[str, float], console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
-        self.lengths = dict(lengths)
-        self._said = time.monotonic()
-        self._taken: dict[str, float] = dict.fromkeys(lengths, 0)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
-            console=self.console,
-        )
-        self._total = self._bar.add_task("all runs", total=len(lengths), note="")
-        self._tasks = {
-            label: self._bar.add_task(label, total=1.0, note="waiting") for label in lengths
-        }
-
-    def __enter__(self) -> ComparisonDisplay:
-        if self.console.is_terminal:
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.console.is_terminal:
-            self._bar.stop()
-
-    def update(self, label: str, kind: str, what: Any) -> None:
-        """Show an event of a run: see `poise.training.compare.Event`."""
-        if kind == "at":
-            taken, row = what
-            self._taken[label] = min(1.0, taken / self.lengths[label])
-            self._bar.update(self._tasks[label], completed=self._taken[label])
-            if row:
-                self._bar.update(self._tasks[label], note=_errors(row))
-        elif kind == "noted":
-            if self.console.is_terminal:
-                self._bar.console.print(f"{label}: {what}", markup=False)
-        else:
-            if kind == "ended" and what in ("budget spent", "converged", "stalled"):
-                self._taken[label] = 1.0
-                self._bar.update(self._tasks[label], completed=1.0)
-            note = what if kind == "ended" else f"failed: {what}"
-            self._bar.update(self._tasks[label], note=note)
-        self._bar.update(self._total, completed=sum(self._taken.values()))
-        if not self.console.is_terminal:
-            self._plain(label, kind, what)
-
-    def _plain(self, label: str, kind: str, what: Any) -> None:
-        now = time.monotonic()
-        if kind in ("ended", "failed"):
-            print(f"{label}: {kind}, {what}", file=sys.stderr, flush=True)
-        elif kind == "noted":
-            print(f"{label}: {what}", file=sys.stderr, flush=True)
-        elif now - self._said >= PLAIN_SECONDS:
-            self._said = now
-            share = 100 * sum(self._taken.values()) / len(self._taken)
-            print(f"all runs: {share:.0f} %", file=sys.stderr, flush=True)
-
-
-def _errors(row: dict[str, float]) -> str:
+def errors_in(row: dict[str, float]) -> str:
+    """The errors in a row of the history, or the held-out criterion, in words."""
     errors = [
         f"{name.removeprefix('error.')} {value:.2e}"
         for name, value in row.items()

@@ -2,7 +2,7 @@
 
 A network of this size leaves an accelerator idle. Here the seeds travel along one more axis
 (`vmap`), and one launch of a kernel serves them all. On a CPU one process per core is faster, where
-each keeps to a core's own cache (`poise.training.compare`).
+each keeps to a core's own cache (`poise.comparison.compare`).
 
 What differs between the seeds beside their states are arrays that the training step has drawn at
 the start and kept: fixed points, random shifts. The step of each seed is traced, and where its

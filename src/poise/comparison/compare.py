@@ -2,7 +2,7 @@
 
 On a CPU, networks of this size run fastest on one core each, so every run gets a process of its own
 pinned to a core. The processes share the cache of compiled programs. On an accelerator one process
-has it, and the seeds of a recipe run in one program (`poise.training.batch`). What each run leaves
+has it, and a recipe's seeds run in one program (`poise.comparison.batch`). What each run leaves
 is an ordinary run folder; the comparison reads them when all are done.
 """
 
@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from poise import runs, sources, threads
+from poise.comparison import summary
+from poise.comparison.baseline import baseline, same_work
 from poise.devices import accelerated
-from poise.training import summary
-from poise.training.baseline import baseline, same_work
 from poise.training.interrupt import Interrupt
 from poise.training.recipe import Recipe, describe, rebuild_recipe
 
@@ -177,7 +177,7 @@ class Comparison:
     def summarize(self) -> list[dict[str, Any]]:
         """Make the table of the runs that finished; write comparison.json, .csv and .tex.
 
-        See `poise.training.baseline` for what each recipe is compared with.
+        See `poise.comparison.baseline` for what each recipe is compared with.
         """
         finished = {
             recipe.name: [
@@ -248,7 +248,7 @@ def _run_group(group: Sequence[tuple[int, Job]], events: Any) -> list[str] | Non
 
     The first job's events say the reason; the jobs are then run one by one.
     """
-    from poise.training.batch import run_seeds
+    from poise.comparison.batch import run_seeds
 
     indices, jobs = [index for index, _ in group], [job for _, job in group]
     problem, origin = sources.find(jobs[0].problem)
