@@ -4,7 +4,8 @@ Wang, Yu & Perdikaris (J. Comput. Phys. 449, 2022) train a tanh network of three
 500 units with Adam, c = 2. After 80,000 steps they report a relative L2 error of 0.45 with fixed
 weights and of 3.9e-3 with weights from the kernel. A step of a network as wide as that, on 300
 fresh points for each term, takes a twentieth of a second on one core: a run takes an hour, and the
-two of the study run side by side. Interrupted, each goes on where it stopped (``runs/ntk-wave``).
+two of the study run side by side. Interrupted, each goes on where it stopped (``runs/ntk-wave``),
+if the commit is the same.
 
     python benchmarks/ntk_wave.py [--steps 80000] [--seeds 1] [--recipes fixed,ntk]
 """
@@ -15,7 +16,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from common import environment, save
+from common import COMMIT, environment, save
 from poise import runs
 from poise.comparison.compare import Comparison, length
 from poise.comparison.display import ComparisonDisplay
@@ -43,7 +44,7 @@ def main() -> None:
         )
         for name in chosen.recipes.split(",")
     ]
-    folder = FOLDER / f"{chosen.recipes}-{chosen.steps}-{chosen.width}-{chosen.seeds}"
+    folder = FOLDER / COMMIT / f"{chosen.recipes}-{chosen.steps}-{chosen.width}-{chosen.seeds}"
     comparison = Comparison("wave", recipes, range(chosen.seeds), folder)
     with ComparisonDisplay({job.label: length(job) for job in comparison.jobs}) as display:
         if not comparison.run(lambda job, kind, what: display.update(job.label, kind, what)):

@@ -1,7 +1,7 @@
 """The published experiment in full: Klein-Gordon, 40,001 steps, five seeds, both recipes.
 
 Run by ``make benchmark``. The run folders lie in ``runs/published``; a run of this file that was
-interrupted goes on where it stopped. To start over, remove that folder.
+interrupted goes on where it stopped, if the commit is the same.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from common import environment, save
+from common import COMMIT, environment, save
 from poise import runs
 from poise.comparison.compare import Comparison, length
 from poise.comparison.display import ComparisonDisplay
@@ -24,7 +24,7 @@ CONDITIONS = ("initial", "boundary")
 
 def main() -> None:
     recipes = [named("fixed"), named("annealing")]
-    comparison = Comparison("klein-gordon", recipes, SEEDS, FOLDER)
+    comparison = Comparison("klein-gordon", recipes, SEEDS, FOLDER / COMMIT)
     with ComparisonDisplay({job.label: length(job) for job in comparison.jobs}) as display:
         comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
     table = comparison.summarize()

@@ -214,7 +214,7 @@ def _errors_table(runs: list[dict], key: str) -> list[str]:
 
 def _mark(own: list[float], usual: list[float]) -> str:
     """Whether figures lie below or above others by more than luck."""
-    if mannwhitneyu(own, usual).pvalue >= 0.05:
+    if not own or not usual or mannwhitneyu(own, usual).pvalue >= 0.05:
         return ""
     return " ▾" if statistics.median(own) < statistics.median(usual) else " ▴"
 

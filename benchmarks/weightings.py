@@ -12,7 +12,8 @@ Two studies, both comparisons as `poise compare` makes them, two runs at a time 
 Everything but the weighting is the reference experiment of that article. *At equal seconds* is what
 the parameters chosen so far had reached when the quickest run of the problem ended. *Steadiness* is
 the variance of log λ over the rows of the second half of a run, averaged over the terms whose
-weight moves. Interrupted, it goes on where it stopped (``runs/weightings``).
+weight moves. Interrupted, it goes on where it stopped (``runs/weightings``), if the commit is
+the same.
 
     python benchmarks/weightings.py rules [--seeds 5] [--steps 10000] [--only wave,helmholtz]
 """
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common import environment, load, save
+from common import COMMIT, environment, load, save
 from depth import error_at
 from poise import runs
 from poise.comparison.baseline import baseline
@@ -101,7 +102,7 @@ def main() -> None:
 
 def measure(study: str, problem: str, steps: int, seeds: int) -> list[dict]:
     """Every recipe of a study with every seed on a problem; one it does not suit is left out."""
-    folder = FOLDER / study / f"{problem}-{steps}-{seeds}"
+    folder = FOLDER / COMMIT / study / f"{problem}-{steps}-{seeds}"
     given = recipes(study, steps)
     for number, recipe in enumerate(given):  # a slash is no part of a folder's name
         given[number] = replace(recipe, name=recipe.name.replace("/", "-by-"))

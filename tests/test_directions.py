@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jax.flatten_util import ravel_pytree
 
 import poise
+from poise import weighting
 from poise.optimizers import SOAP, Adam, GaussNewton, Optax, SSBroyden
 from poise.training.recipe import Recipe
 from poise.training.run import prepare
@@ -20,6 +21,15 @@ from poise.weighting import ConFIG, PCGrad, Signals
 pytestmark = pytest.mark.usefixtures("x64")
 
 RULES = [ConFIG(), PCGrad()]
+
+
+def test_every_public_direction_is_tested_here():
+    public = {
+        kind
+        for kind in vars(weighting).values()
+        if isinstance(kind, type) and issubclass(kind, weighting.Direction)
+    }
+    assert public - {weighting.Direction} == {type(rule) for rule in RULES}
 
 
 def combined(rule, rows):

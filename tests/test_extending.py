@@ -10,20 +10,23 @@ import pytest
 
 import poise
 from poise.weighting import Signals
+from poise.weighting.pointwise import TermRows
 
 TEXT = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def example():
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     names = {"__name__": "example"}
-    exec(compile(code, "extending.md", "exec"), names)
-    return names
+    found = []
+    for code in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
+        exec(compile(code, "extending.md", "exec"), names)
+        found.append(names["solution"])
+    return names | {"solutions": found}
 
 
 def test_the_example_trains(example):
-    solution = example["solution"]
+    solution, _ = example["solutions"]
     assert solution.metrics["steps"] == 200
     weights = np.array([*solution.weights.values()])
     assert np.isfinite(weights).all() and not np.allclose(weights, 1)
@@ -53,12 +56,37 @@ def test_what_the_guide_names_exists():
     for link in re.findall(r"\]\(\.\./(src/[^)]*)\)", TEXT):
         assert (Path(__file__).parents[1] / link).is_file(), link
     assert set(re.findall(r"^\| `\"(\w+)\"` \|", TEXT, re.MULTILINE)) == set(Signals._fields)
-    for link in re.findall(r"`(tests/\w+\.py|src/poise/[\w/]+)`", TEXT):
-        assert (Path(__file__).parents[1] / link).exists(), link
-    for said in ("Averaged.remember", "Averaged.usual", "Pointwise.begin", "Pointwise.emphasize"):
-        kind, name = said.split(".")
-        assert hasattr(getattr(poise.weighting, kind), name)
-    assert poise.weighting.Direction.combine
+    files = re.findall(r"`((?:tests|benchmarks|src)/[\w/.]+)`", TEXT)
+    assert "src/poise/weighting/__init__.py" in files and "tests/test_scaling_laws.py" in files
+    for file in files:
+        assert (Path(__file__).parents[1] / file).exists(), file
+    kinds = (poise.weighting.Averaged, poise.weighting.Pointwise, poise.weighting.Direction)
+    known = (
+        {name for place in kinds for name in dir(place)} | set(dir(TermRows)) | set(dir(Signals))
+    )
+    for said in re.findall(r"`(\w+)\([\w, ]*\)`", TEXT):
+        assert said in known or said == "Estimate", said
+    for said in (
+        "tied",
+        "chosen",
+        "terms",
+        "check_coordinates",
+        "usual",
+        "trace_probes",
+        "renewed",
+    ):
+        assert f"`{said}`" in TEXT and said in known, said
+
+
+def test_its_rule_of_points_trains_and_weights_points(example):
+    _, solution = example["solutions"]
+    assert solution.metrics["steps"] == 200
+    rule = example["LargeResiduals"](terms=("residual",), maximum=1.2)
+    state = rule.prepare({"residual": 4, "boundary": 2}, ("residual",), jnp.float32)
+    residuals = jnp.array([1.0, -2.0, 3.0, 0.0])
+    rows = {"residual": TermRows(residuals, {"x": residuals}, jnp.zeros(4, bool))}
+    emphasis, _ = jax.jit(rule.weigh)(rows, state)
+    np.testing.assert_allclose(emphasis["residual"], [2 / 3, 1.2, 1.2, 0], rtol=1e-6)
 
 
 def test_one_file_and_one_line_are_enough(example, monkeypatch):
@@ -72,6 +100,16 @@ def test_one_file_and_one_line_are_enough(example, monkeypatch):
     rules = recipe._rules()
     assert rules["root-losses"] == RootLosses()
     assert next(iter(rules)) == "fixed" and set(rules) == {*recipe.RULES, "root-losses"}
+
+    class Taken(RootLosses):
+        recipe = "solve"
+
+    monkeypatch.setattr(poise.weighting, "Taken", Taken, raising=False)
+    with pytest.raises(ValueError, match="Taken: the recipe name 'solve' is taken"):
+        recipe._rules()
+    Taken.recipe = "root-losses"
+    with pytest.raises(ValueError, match="'root-losses' is taken"):
+        recipe._rules()
     line = "from poise.weighting.root_losses import RootLosses as RootLosses"
     assert line in TEXT and 'recipe: ClassVar[str] = "root-losses"' in TEXT
     index = Path(poise.weighting.__file__).read_text()

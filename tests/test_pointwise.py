@@ -1,5 +1,6 @@
 """Weights of single residuals: against NumPy, and inside training steps."""
 
+import inspect
 from dataclasses import replace
 
 import jax
@@ -17,12 +18,23 @@ from poise.training.checkpoint import Checkpoints
 from poise.training.loop import Limits
 from poise.training.recipe import Recipe
 from poise.training.run import prepare
-from poise.weighting import Causal, Fixed, ResidualAttention, SelfAdaptive
+from poise.weighting import Causal, Fixed, Pointwise, ResidualAttention, SelfAdaptive
 from poise.weighting.pointwise import TermRows
 
 pytestmark = pytest.mark.usefixtures("x64")
 
 RULES = [ResidualAttention(), SelfAdaptive(), Causal()]
+
+
+def test_every_public_rule_of_points_is_tested_here():
+    public = {
+        kind
+        for kind in vars(poise.weighting).values()
+        if isinstance(kind, type) and issubclass(kind, Pointwise) and not inspect.isabstract(kind)
+    }
+    assert public == {type(rule) for rule in RULES}
+
+
 SIZES = {"residual": 6, "boundary": 3}
 
 
@@ -189,7 +201,7 @@ def weighed(rule, seeds, renewed=()):
     """mᵢ of the residual at each of several steps; points of the last are drawn anew."""
     state, found = rule.prepare(SIZES, ("residual",), jnp.float64), []
     for seed in seeds:
-        rows = rows_of(seed)
+        rows = {name: rows_of(seed)[name] for name in rule.chosen(SIZES, ("residual",))}
         if seed == seeds[-1]:
             fresh = jnp.isin(jnp.arange(6), jnp.asarray(renewed, int))
             rows["residual"] = rows["residual"]._replace(renewed=fresh)
@@ -223,10 +235,31 @@ def test_a_frozen_causal_rule_keeps_epsilon():
     rule = Causal(chunks=3, delta=0.1, freeze=2)
     state, epsilons = rule.prepare(SIZES, ("residual",), jnp.float64), []
     for power in range(5):
-        emphasis, state = rule.weigh(rows_of(0, unit=10.0**-power), state)
+        rows = {"residual": rows_of(0, unit=10.0**-power)["residual"]}
+        emphasis, state = rule.weigh(rows, state)
         epsilons.append(float(state.memory["residual"].epsilon / state.memory["residual"].first))
     assert epsilons == pytest.approx([10, 100, 100, 100, 100])
     assert len(np.unique(emphasis["residual"])) > 1
+    # Frozen from the start, ε is that of the first step.
+    rule = replace(rule, freeze=0)
+    state = rule.prepare(SIZES, ("residual",), jnp.float64)
+    rows = {"residual": rows_of(0)["residual"]}
+    _, first = rule.weigh(rows, state)
+    _, second = rule.weigh({"residual": rows_of(1)["residual"]}, first)
+    assert float(first.memory["residual"].first) > 0
+    jax.tree.map(np.testing.assert_array_equal, second.memory, first.memory)
+
+
+def test_a_rule_that_forgets_a_term_is_told():
+    class Forgetful(ResidualAttention):
+        def emphasize(self, rows, memory):
+            found, memory = super().emphasize(rows, memory)
+            return {"residual": found["residual"]}, memory
+
+    rule = Forgetful()
+    state = rule.prepare(SIZES, ("residual",), jnp.float64)
+    with pytest.raises(ValueError, match="gave weights for residual; expected residual, boundary"):
+        rule.weigh(rows_of(0), state)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -266,7 +299,8 @@ def expected_emphasis(loop):
         names = step.objective.problem.coordinates
         coordinates = {n: jnp.asarray(x) for n, x in zip(names, where, strict=True)}
         rows[term] = TermRows(jnp.asarray(values), coordinates, jnp.zeros(values.size, bool))
-    emphasis, _ = step.weighting.weigh(rows, state.weighting)
+    chosen = step.weighting.chosen(step.rows.sizes, ("residual",))
+    emphasis, _ = step.weighting.weigh({name: rows[name] for name in chosen}, state.weighting)
     return emphasis, parts
 
 

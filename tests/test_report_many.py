@@ -102,7 +102,7 @@ def test_nothing_to_rank(tmp_path):
 
 
 def test_the_page_says_what_it_shows(many, page):
-    assert "Ranking" in page.text and "the dashed line the median of “fixed”" in page.text
+    assert "Ranking" in page.text and "the dashed line that of “fixed”" in page.text
     assert page.text.count("Shown are “fixed” and the 5 best.") == 6
     assert page.text.count("3 others are pale.") == 2
     assert all(recipe in page.text for recipe in MANY)
@@ -121,6 +121,41 @@ def test_a_row_says_what_it_is_compared_with(many, tmp_path):
     assert text.count("than kept") == 1 and "than fixed" not in text
     assert "lowers the relative L2 error of “fixed” from" in text
     assert "12.5 % less" not in text  # what is said is against “fixed”
+    assert "A step takes 4.2 % more time than with “kept”." in text
+
+
+def test_what_stands_beside_what_is_on_the_page(many, tmp_path):
+    folder = make_comparison(tmp_path, MANY).path
+    noted = {**many.summary, "notes": ["h: compared with kept, which has the same points"]}
+    runs.write_json(folder / runs.COMPARISON, noted)
+    assert "h: compared with kept, which has the same points." in Page(report.write(folder)).text
+
+
+def test_a_baseline_without_an_error_is_not_replaced_in_silence(many, tmp_path):
+    table = [{**row, "baseline": "fixed"} for row in many.summary["table"]]
+    table[0] |= {"baseline": None, "best_relative_l2": None, "completed": 0}
+    for row in table[1:]:
+        row["reduction_percent"] = None
+    folder = make_comparison(tmp_path, MANY).path
+    runs.write_json(folder / runs.COMPARISON, {**many.summary, "table": table})
+    text = Page(report.write(folder)).text
+    assert "“fixed” left no error to compare with. “h” reaches a relative L2 error of" in text
+
+
+def test_few_survivors_do_not_win(many, tmp_path):
+    table = [dict(row) for row in many.summary["table"]]
+    table[-1]["completed"] = 1
+    folder = make_comparison(tmp_path, MANY).path
+    runs.write_json(folder / runs.COMPARISON, {**many.summary, "table": table})
+    assert "“g” lowers the relative L2 error of “fixed”" in Page(report.write(folder)).text
+
+
+def test_one_other_is_one(tmp_path):
+    folder = make_comparison(tmp_path, MANY[:7]).path
+    text = Page(report.write(folder)).text
+    assert "One other is pale." in text
+    (legend,) = report.error(runs.Comparison(folder)).legends
+    assert legend.get_texts()[-1].get_text() == "1 other"
 
 
 def test_two_recipes_need_no_ranking(tmp_path):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from poise import tables
 from poise.comparison import summary
-from poise.comparison.baseline import baseline, notes, same_work
+from poise.comparison.baseline import baseline, main, notes, same_work
 from poise.points import Sobol
 from poise.training.recipe import named
 
@@ -96,6 +96,11 @@ def test_the_table_for_a_paper():
     lines = text.splitlines()
     assert lines[-1] == r"\end{tabular}"
     assert "% overhead, better and p against fixed: in_verse, lost" in lines
+    assert r"\ast" not in text
+    lost = next(row for row in rows if row["recipe"] == "lost") | {"baseline": "in_verse"}
+    starred = summary.latex([*rows[:2], lost])
+    assert r"lost$^\ast$ &" in starred and r"in\_verse$^\ast$" not in starred
+    assert r"% overhead, better and p against in_verse$^\ast$: lost" in starred
     body = [line for line in lines if line.endswith(r"\\")][1:]
     assert body[1] == (
         r"in\_verse & $2.00 \cdot 10^{-2}$ & $1.50 \cdot 10^{-2}$, $2.50 \cdot 10^{-2}$ & 10.0 "
@@ -159,6 +164,8 @@ def test_without_its_points_a_rule_is_compared_all_the_same_and_it_is_said():
     assert notes(recipes) == ["rba: other points than fixed; the recipe fixed-kept has the same"]
     alike = [replace(recipe, points=Sobol(64, fresh=False)) for recipe in recipes]
     assert notes(alike) == []
+    causal = [named("fixed-kept"), named("causal")]
+    assert notes(causal) == [], "its points need not stay"
     others = [named("ntk"), named("annealing")]
     assert baseline(others[1], others) is others[0], "there are no fixed weights: the first"
 
@@ -173,3 +180,15 @@ def test_rows_are_ranked():
     }
     rows = summary.table(finished, 3, dict.fromkeys(finished, "fixed"))
     assert [row["recipe"] for row in rows] == ["fixed", "best", "middling", "lost"]
+    # Where most seeds failed, what the others reached is no rank.
+    best = [metrics(0, 0.01), metrics(1, 0.02, "diverged"), metrics(2, 0.03, "diverged")]
+    rows = summary.table({**finished, "best": best}, 3, dict.fromkeys(finished, "fixed"))
+    assert [row["recipe"] for row in rows][:2] == ["fixed", "middling"]
+
+
+def test_somebody_is_the_baseline():
+    for names in (("rba", "fixed-kept"), ("annealing", "rba", "fixed-kept"), ("ntk", "rba")):
+        recipes = [named(name) for name in names]
+        own = [recipe.name for recipe in recipes if baseline(recipe, recipes) is recipe]
+        assert own == [main(recipes).name]
+    assert main([named("rba"), named("fixed-kept")]).name == "fixed-kept"

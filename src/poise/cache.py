@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ def write_whole_programs() -> None:
 
     JAX 0.10 writes the file in its place. Another process may then read half of it, and one that is
     killed leaves half of it for good: every later run warns of it and compiles afresh. Here it is
-    written beside its place and moved there. This reaches into JAX; where a later JAX is made
-    otherwise, it is left as it is.
+    written beside its place and moved there, so that nobody ever reads half a program. This reaches
+    into JAX; where a later JAX is made otherwise, its own way is left as it is.
     """
     try:
         home: Any = importlib.import_module("jax._src.compilation_cache")
@@ -51,17 +51,18 @@ def write_whole_programs() -> None:
         whole = True
 
         def put(self, key: str, value: bytes) -> None:
-            path = Path(self.path) / f"{key}{suffix}"
-            if self.eviction_enabled:  # a size was set: JAX then locks the cache
+            # Where a size was set, JAX locks the cache.
+            if not hasattr(self, "path") or getattr(self, "eviction_enabled", True):
                 super().put(key, value)
-            elif not path.exists():
-                handle, beside = tempfile.mkstemp(dir=path.parent, prefix=".")
+                return
+            path = Path(self.path) / f"{key}{suffix}"
+            if not path.exists():
+                beside = path.with_name(f".{uuid.uuid4().hex}")
                 try:
-                    with os.fdopen(handle, "wb") as stream:
-                        stream.write(value)
+                    beside.write_bytes(value)
                     os.replace(beside, path)
                 except BaseException:
-                    Path(beside).unlink(missing_ok=True)
+                    beside.unlink(missing_ok=True)
                     raise
 
     home.LRUCache = WholeFiles

@@ -266,7 +266,7 @@ class Objective:
         """Each term's residuals as rows, and its pullback: the gradient of vᵀ rows for a vector v.
 
         The two halves of a gradient, for weights of rows that depend on the rows: nothing is
-        computed twice. 2 m ⊙ rows has the gradient of Σ mᵢ rowᵢ², with m held.
+        computed twice. The pullback of 2 m ⊙ rows is the gradient of Σ mᵢ rowᵢ² with m held.
         """
         rows, pullbacks = {}, {}
         trainable, rest = eqx.partition(model, eqx.is_inexact_array)

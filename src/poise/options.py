@@ -38,7 +38,7 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
             "--points",
             "count",
             type=whole,
-            help="Collocation points per place and step.  [default: 128]",
+            help="Collocation points per place and step.  [default: 128; 512 where they stay]",
         ),
         click.option(
             "--sampler",
@@ -60,12 +60,12 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--weighting-every",
             type=whole,
-            help="Steps between updates of adaptive weights.  [default: 10]",
+            help="Steps between updates of adaptive weights.  [default: as the recipe has it]",
         ),
         click.option(
             "--ema",
             type=click.FloatRange(0, 1, max_open=True),
-            help="Share of the old weight kept at an update.  [default: 0.9]",
+            help="Share of the old weight kept at an update.  [default: as the recipe has it]",
         ),
         click.option(
             "--record-every",
@@ -169,7 +169,7 @@ def build_recipe(name: str, chosen: dict[str, Any], strict: bool = True) -> Reci
         if option in given and isinstance(weighting, Averaged):
             weighting = replace(weighting, **{part: given[option]})
         else:
-            refuse(option, "adaptive weights")
+            refuse(option, "weights of terms that are averaged over steps")
     return replace(
         recipe,
         network=network,

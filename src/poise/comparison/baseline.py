@@ -11,14 +11,21 @@ from poise.weighting import Fixed, Pointwise
 def baseline(recipe: Recipe, among: Sequence[Recipe]) -> Recipe:
     """What a recipe is compared with.
 
-    Fixed weights where all else is the same; if there are none, the recipe "fixed", or the first.
-    Fixed weights themselves are compared with the last two.
+    Fixed weights where all else is the same; if there are none, and for fixed weights themselves,
+    the `main` one.
     """
-    usual = next((each for each in among if each.name == "fixed"), among[0])
+    usual = main(among)
     if isinstance(recipe.weighting, Fixed):
         return usual
     fixed = [each for each in among if isinstance(each.weighting, Fixed)]
     return next((each for each in fixed if same_work(each, recipe)), usual)
+
+
+def main(among: Sequence[Recipe]) -> Recipe:
+    """The recipe "fixed"; else the first with fixed weights; else the first."""
+    fixed = [each for each in among if isinstance(each.weighting, Fixed)]
+    named = [each for each in among if each.name == "fixed"]
+    return next(iter([*named, *fixed, *among]))
 
 
 def same_work(one: Recipe, other: Recipe) -> bool:
@@ -30,14 +37,15 @@ def same_work(one: Recipe, other: Recipe) -> bool:
 
 def notes(recipes: Sequence[Recipe]) -> list[str]:
     """What a reader of the table should know about what stands beside what, a line each."""
-    main = next((each for each in recipes if each.name == "fixed"), recipes[0]).name
+    usually = main(recipes).name
     aside: dict[str, list[str]] = {}
     unlike = []
     for recipe in recipes:
         usual = baseline(recipe, recipes)
-        if usual.name != main:
+        tied = isinstance(recipe.weighting, Pointwise) and recipe.weighting.tied
+        if usual.name != usually:
             aside.setdefault(usual.name, []).append(recipe.name)
-        elif isinstance(recipe.weighting, Pointwise) and recipe.points != usual.points:
+        elif tied and recipe.points != usual.points:
             unlike.append(recipe.name)
     lines = [
         f"{', '.join(names)}: compared with {usual}, which has the same points"
@@ -45,6 +53,6 @@ def notes(recipes: Sequence[Recipe]) -> list[str]:
     ]
     if unlike:
         lines.append(
-            f"{', '.join(unlike)}: other points than {main}; the recipe fixed-kept has the same"
+            f"{', '.join(unlike)}: other points than {usually}; the recipe fixed-kept has the same"
         )
     return lines

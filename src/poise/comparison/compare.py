@@ -19,7 +19,7 @@ from typing import Any
 
 from poise import runs, sources, threads
 from poise.comparison import summary
-from poise.comparison.baseline import baseline, same_work
+from poise.comparison.baseline import baseline, notes, same_work
 from poise.devices import accelerated
 from poise.training.interrupt import Interrupt
 from poise.training.recipe import Recipe, describe, rebuild_recipe
@@ -195,7 +195,10 @@ class Comparison:
         for row in table:
             if not same_work(recipes[row["recipe"]], baselines[row["recipe"]]):
                 row["overhead_percent"] = None  # steps of other kinds have no time in common
-        runs.write_json(self.folder / runs.COMPARISON, {**self.settings, "table": table})
+        runs.write_json(
+            self.folder / runs.COMPARISON,
+            {**self.settings, "table": table, "notes": notes(self.recipes)},
+        )
         runs.write_text(self.folder / "comparison.csv", summary.csv(finished))
         runs.write_text(self.folder / "comparison.tex", summary.latex(table))
         return table

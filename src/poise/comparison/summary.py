@@ -24,6 +24,8 @@ Finished = Mapping[str, Sequence[Mapping[str, Any]]]
 def table(finished: Finished, runs: int, baselines: Mapping[str, str]) -> list[dict[str, Any]]:
     """A row for each recipe: those that are compared with none, then the best first.
 
+    A run that failed counts as worse than any other in the order, as it does in the rank test.
+
     Parameters
     ----------
     finished
@@ -36,8 +38,9 @@ def table(finished: Finished, runs: int, baselines: Mapping[str, str]) -> list[d
     rows = [row(name, finished, baselines[name], runs) for name in finished]
 
     def place(figures: dict[str, Any]) -> tuple[bool, float]:
-        error = figures["best_relative_l2"]
-        return figures["baseline"] is not None, error["median"] if error else math.inf
+        errors = _errors(finished[figures["recipe"]])
+        middle = statistics.median(errors.values()) if errors else math.inf
+        return figures["baseline"] is not None, middle
 
     return sorted(rows, key=place)
 
@@ -154,7 +157,7 @@ def latex(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         r"% \usepackage{booktabs}",
         *(
-            f"% overhead, better and p against {usual}: {', '.join(names)}"
+            f"% overhead, better and p against {usual}{_mark(usual, rows)}: {', '.join(names)}"
             for usual, names in _by_baseline(rows).items()
         ),
         r"\begin{tabular}{lrrrrrr}",
@@ -166,7 +169,7 @@ def latex(rows: Sequence[Mapping[str, Any]]) -> str:
         error, seconds = figures["best_relative_l2"], figures["train_seconds"]
         compared, extra = figures.get("against"), figures["overhead_percent"]
         cells = [
-            figures["recipe"].replace("_", r"\_"),
+            figures["recipe"].replace("_", r"\_") + _mark(figures["baseline"], rows),
             _power(error["median"]) if error else "--",
             f"{_power(error['lower'])}, {_power(error['upper'])}" if error else "--",
             f"{seconds['median']:.1f}" if seconds else "--",
@@ -185,6 +188,12 @@ def _by_baseline(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         if row["baseline"]:
             found.setdefault(row["baseline"], []).append(row["recipe"])
     return found
+
+
+def _mark(usual: str | None, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A star on what is not compared with the recipe that most are compared with."""
+    baselines = [row["recipe"] for row in rows if row["baseline"] is None]
+    return r"$^\ast$" if usual is not None and usual not in baselines else ""
 
 
 def _power(value: float) -> str:

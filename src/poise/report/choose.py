@@ -83,6 +83,9 @@ def ends(runs: list[Run]) -> np.ndarray:
 
 def baseline(comparison: Comparison) -> str:
     """The recipe that the others are compared with."""
+    for row in comparison.summary.get("table") or []:
+        if "baseline" in row and row["baseline"] is None and row.get("recipe") in comparison.runs:
+            return str(row["recipe"])
     return "fixed" if "fixed" in comparison.runs else next(iter(comparison.runs))
 
 

@@ -167,7 +167,10 @@ def _draw_bands(
     for recipe in sorted(bands, key=lambda recipe: recipe in shown):  # the others lie below
         band, look = bands[recipe], styles[recipe]
         if recipe not in shown:
-            axes.plot(band.at, band.middle, linewidth=0.7, **look)
+            drawstyle = "steps-post" if held else "default"
+            axes.plot(band.at, band.middle, linewidth=0.7, drawstyle=drawstyle, **look)
+            if held and band.lasts and band.at[-1] < last:
+                axes.plot([band.at[-1], last], [band.middle[-1]] * 2, linewidth=0.4, **look)
             continue
         step = "post" if held else None
         axes.fill_between(
@@ -202,7 +205,7 @@ def _recipe_legend(figure: Figure, source: Comparison) -> None:
                 name += f", {count} {status}"
         found[f"{name})"] = styles[recipe]
     if others := len(source.runs) - len(shown):
-        found[f"{others} others"] = style.OTHER_RECIPE
+        found[f"{others} other{'s' * (others > 1)}"] = style.OTHER_RECIPE
     legend(figure, found)
 
 

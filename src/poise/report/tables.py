@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from poise.report import style
-from poise.report.choose import looks, part, representative, same_optimizer
+from poise.report.choose import baseline, looks, part, representative, same_optimizer
 from poise.report.words import count, duration, share
 from poise.runs import Comparison, Run
 
@@ -75,7 +75,7 @@ def _of_comparison(comparison: Comparison) -> str:
     ranges = {name: head for name, head in _RANGES.items() if name != "estimate"}
     if any(row.get("estimate") for row in table):
         ranges = _RANGES
-    base = next((row for row in table if row.get("reduction_percent") is None), {})
+    base = next((row for row in table if row.get("recipe") == baseline(comparison)), {})
     complete = all(row.get("completed") == row.get("runs") for row in table)
     percent = "\N{NO-BREAK SPACE}%"
     body = ""
@@ -97,7 +97,13 @@ def _of_comparison(comparison: Comparison) -> str:
         *("recipe", *ranges.values(), "error reduction", "better with"),
         *("extra time a step", *(() if complete else ("runs completed",))),
     )
-    return _table(head, body)
+    notes = "".join(f"<p class='lead'>{escape(note)}</p>" for note in _notes(comparison))
+    return _table(head, body) + notes
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    """What stands beside what, as the comparison itself says it."""
+    return [f"{note}." for note in comparison.summary.get("notes") or []]
 
 
 def _against(row: dict[str, Any], base: dict[str, Any]) -> str:

@@ -19,9 +19,9 @@ CAPTIONS = {
         "median error. Look at whether a recipe misses the conditions or the equation."
     ),
     "ranking": (
-        "Where each recipe ended: a dot is a seed, a bar the median, the dashed line the median "
-        "of “{baseline}”. Look at whether dots of two recipes lie apart; where they mix, the "
-        "difference of the medians may be luck."
+        "Where each recipe ended: a dot is a seed, a bar the median, the dashed line that "
+        "of “{baseline}”, if it has one. Look at whether dots of two recipes lie apart; where they "
+        "mix, the difference of the medians may be luck."
     ),
     "error": (
         "Relative L2 error (and below it the criterion on held-out points, which needs no exact "
@@ -60,7 +60,8 @@ def caption(name: str, source: Run | Comparison) -> str:
         words += alone.get(name, SIDE_BY_SIDE)
         if name != "ranking" and (others := len(source.runs) - len(featured(source))):
             words += OTHERS.format(baseline=baseline(source), best=len(featured(source)) - 1)
-            words += f" {others} others are pale." * (name in ("error", "error_time"))
+            pale = f" {others} others are" if others > 1 else " One other is"
+            words += f"{pale} pale." * (name in ("error", "error_time"))
     elif name == "error" and not any(key.startswith("error.") for key in source.history):
         words = "Criterion on held-out points against steps. Look at whether it still falls."
     elif name == "solution" and not any(f"{f}_exact" in source.solution for f in source.fields):
@@ -164,10 +165,18 @@ def _of_comparison(comparison: Comparison) -> str:
         return (
             "No recipe has an error to compare: there is no exact solution, or no run ended well."
         )
-    base = next((row for row in rows if row.get("reduction_percent") is None), rows[0])
-    best = min(rows, key=lambda row: median(row) or 0.0)
+    usual = baseline(comparison)
+    base = next((row for row in rows if row["recipe"] == usual), None)
+    # Where most runs failed, the median of the others is not what a user would get.
+    reliable = [row for row in rows if 2 * row.get("completed", 1) > row.get("runs", 1)]
+    best = min(reliable or rows, key=lambda row: median(row) or 0.0)
     error = short(median(best) or 0.0)
-    if len(rows) == 1:
+    if base is None and len(comparison.runs) > 1:
+        return (
+            f"“{usual}” left no error to compare with. “{best['recipe']}” reaches a relative L2 "
+            f"error of {error} ({over})."
+        )
+    if len(rows) == 1 or base is None:
         return f"The recipe “{best['recipe']}” reaches a relative L2 error of {error} ({over})."
     if best is base:
         name = base["recipe"]
@@ -193,8 +202,10 @@ def _of_comparison(comparison: Comparison) -> str:
         return words
     overhead = best.get("overhead_percent")
     if overhead is not None:
+        other = best.get("baseline", base["recipe"])
+        than = f" than with “{other}”" if other != base["recipe"] else ""
         words += (
-            f" A step takes {overhead:.1f} % more time."
+            f" A step takes {overhead:.1f} % more time{than}."
             if overhead >= 1
             else " The weighting costs no time that this comparison could measure."
         )

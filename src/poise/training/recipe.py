@@ -73,14 +73,18 @@ class Recipe:
         return self.record_every or max(1, self.steps // 200)
 
 
+OTHER_NAMES = ("fixed-kept", "newton", "solve", "all")
+"""What is said on the command line where a rule's name may stand."""
+
+
 def _rules() -> dict[str, Weighting]:
     """What the index of rules holds, by name; the baseline first."""
-    kinds = [kind for kind in vars(weighting).values() if isinstance(kind, type)]
-    found = {
-        kind.recipe: kind.usual()
-        for kind in kinds
-        if issubclass(kind, Weighting) and vars(kind).get("recipe")
-    }
+    found: dict[str, Weighting] = {}
+    for kind in vars(weighting).values():
+        if isinstance(kind, type) and issubclass(kind, Weighting) and vars(kind).get("recipe"):
+            if kind.recipe in found or kind.recipe in OTHER_NAMES:
+                raise ValueError(f"{kind.__name__}: the recipe name {kind.recipe!r} is taken")
+            found[kind.recipe] = kind.usual()
     return {"fixed": found.pop("fixed"), **found}
 
 

@@ -270,7 +270,8 @@ class Step:
         names = self.objective.problem.coordinates
         residuals = self.rows.residuals(rows)
         found = {}
-        for term, blocks in self.objective.problem.blocks.items():
+        for term in self.weighting.chosen(self.rows.sizes, self._interior()):
+            blocks = self.objective.problem.blocks[term]
             places, renewed = [], []
             for index, (block, where) in enumerate(zip(blocks, points[term], strict=True)):
                 fresh = jnp.zeros(where.shape[1], bool)

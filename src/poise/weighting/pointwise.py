@@ -57,7 +57,7 @@ class Pointwise(Bounded):
     terms
         The terms whose residuals are weighted; None for the rule's own choice.
     minimum, maximum
-        Bounds on every mᵢ.
+        Bounds on every mᵢ, once the warm-up is over.
     warmup
         Steps for which all mᵢ are 1, while the rule already looks on.
     freeze
@@ -74,7 +74,10 @@ class Pointwise(Bounded):
     terms: Sequence[str] | None = None
 
     tied: ClassVar[bool] = True
-    """Whether it remembers something for each point: points then have to stay."""
+    """Whether it remembers something for each point.
+
+    Points then have to stay, others are refused, and its recipe has such points.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,7 +121,7 @@ class Pointwise(Bounded):
     def prepare(
         self, sizes: Mapping[str, int], interior: Sequence[str], dtype: Any
     ) -> PointwiseState:
-        """The state before the first step; parameters as in `begin`."""
+        """The state before the first step. Parameters as in `begin`."""
         names = self.chosen(sizes, interior) if self.tied else ()
         emphasis = {name: jnp.ones(sizes[name], dtype) for name in names}
         memory = self.begin(sizes, interior, dtype)
@@ -127,15 +130,34 @@ class Pointwise(Bounded):
     def weigh(
         self, rows: Mapping[str, TermRows], state: PointwiseState
     ) -> tuple[Emphasis, PointwiseState]:
-        """mᵢ for this step, within bounds and on time, and the state. Pure."""
+        """mᵢ for this step, within bounds, warmed up and frozen as set, and the state. Pure.
+
+        Parameters
+        ----------
+        rows
+            Of the `chosen` terms, and of no others.
+        state
+            What `prepare` or the step before gave.
+
+        Raises
+        ------
+        ValueError
+            While it is traced, if the rule gives mᵢ of other terms than it was given.
+        """
         found, memory = self.emphasize(rows, state.memory)
+        if set(found) != set(rows):
+            raise ValueError(
+                f"{type(self).__name__}.emphasize gave weights for {', '.join(found) or 'no term'};"
+                f" expected {', '.join(rows)}"
+            )
         found = {name: self.bounded(each) for name, each in found.items()}
         early, frozen = state.steps < self.warmup, self.frozen(state.steps)
         found = {name: jnp.where(early, 1, each) for name, each in found.items()}
         if not self.tied:
+            held = frozen & (state.steps > 0)  # before the first step there is nothing to hold
 
             def stays(new: Array, old: Array) -> Array:
-                return jnp.where(frozen, old, new)
+                return jnp.where(held, old, new)
 
             memory = jax.tree.map(stays, memory, state.memory)
             return found, PointwiseState(state.steps + 1, {}, memory)
@@ -153,8 +175,24 @@ class Pointwise(Bounded):
             How many rows each term has.
         interior
             The terms that hold inside the domain.
+        dtype
+            Of the run.
         """
 
     @abc.abstractmethod
     def emphasize(self, rows: Mapping[str, TermRows], memory: Any) -> tuple[Emphasis, Any]:
-        """mᵢ for this step, and what to remember. Pure. Only the `chosen` terms have an entry."""
+        """mᵢ for this step, and what to remember. Pure.
+
+        Parameters
+        ----------
+        rows
+            Residuals and places of the `chosen` terms.
+        memory
+            What `begin` or the step before gave.
+
+        Returns
+        -------
+        tuple
+            mᵢ of each of these terms, shape (its rows,); and what to remember, as `begin` lays it
+            out.
+        """

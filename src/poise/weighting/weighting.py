@@ -1,9 +1,10 @@
 """The contract of every rule that sets loss weights.
 
-A rule is a pair of pure functions, as in optax: ``init(names) -> state`` and
+A rule is a pair of pure functions, as in optax: ``init(names) -> (weights, state)`` and
 ``update(state, signals) -> (weights, state, info)``. The state holds arrays only, so that a
-checkpoint holds it whole. A rule says what it wants to know (`needs`) and how often (`every`);
-nothing else is computed for it.
+checkpoint holds it whole. A rule says what it wants to know (`needs`) and how often (`interval`);
+nothing else is computed for it. Rules of points (`poise.weighting.Pointwise`) and directions
+(`poise.weighting.Direction`) have functions of their own beside these.
 """
 
 from __future__ import annotations
