@@ -91,13 +91,17 @@ def main() -> None:
     parser.add_argument("--only", help="problems, with commas between them")
     chosen = parser.parse_args()
     problems = chosen.only.split(",") if chosen.only else PROBLEMS[chosen.study]
+    if unknown := set(problems) - set(PROBLEMS[chosen.study]):
+        parser.error(f"--only {', '.join(unknown)}: expected {', '.join(PROBLEMS[chosen.study])}")
     name = f"weightings-{chosen.study}"
     for problem in problems:
         found = measure(chosen.study, problem, chosen.steps, chosen.seeds)
         former = load(name) or {"environments": {}, "runs": []}
         kept = [r for r in former["runs"] if r["problem"] != problem]
         environments = {**former["environments"], problem: environment()}
-        save(name, {"environments": environments, "runs": kept + found})
+        order = PROBLEMS[chosen.study]
+        rows = sorted(kept + found, key=lambda r: order.index(r["problem"]))
+        save(name, {"environments": environments, "runs": rows})
 
 
 def measure(study: str, problem: str, steps: int, seeds: int) -> list[dict]:
