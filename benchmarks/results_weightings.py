@@ -116,12 +116,14 @@ def _settings(runs: list[dict]) -> tuple[str, int]:
 def ntk_wave_part(data: dict) -> list[str]:
     """The wave equation in the network of the study of the neural tangent kernel."""
     runs = data["runs"]
+    steps = max(r["steps"] for r in runs)
+    shorter = f" Here the runs are of {steps:,} steps." if steps < 80_000 else ""
     lines = [
         "## The wave equation, weights from the neural tangent kernel",
         "",
         f"`benchmarks/ntk_wave.py`: c = 2, tanh network 3 × {data['width']}, 300 fresh points per "
         "term, Adam, float32. Wang, Yu & Perdikaris (2022) report 0.45 with fixed weights after "
-        "80,000 steps, and 3.9e-3 with those of the kernel.",
+        "80,000 steps, and 3.9e-3 with those of the kernel." + shorter,
         "",
         measured(data["environment"]),
         "",

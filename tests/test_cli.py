@@ -629,7 +629,7 @@ def comparison_in(folder, **changes):
 def test_a_finished_comparison_runs_nothing_again(compared):
     told = []
     assert comparison_in(compared["folder"]).run(lambda job, kind, what: told.append((kind, what)))
-    assert told == [("ended", "budget spent")] * 4
+    assert told == [("there", "budget spent")] * 4
 
 
 def test_another_comparison_in_the_same_folder_is_refused(compared, place):
@@ -947,3 +947,22 @@ def test_every_public_name_is_there_when_asked_for():
         assert getattr(poise, name) is not None and name in dir(poise)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = poise.nonsense
+
+
+def test_steps_are_for_first_order_recipes_where_there_are_some():
+    built, said = options.build_recipes(["fixed", "newton"], {"steps": 5})
+    assert [recipe.steps for recipe in built] == [5, 200]
+    assert said == ["newton keeps its own 200 steps: --steps is for first-order recipes"]
+    built, said = options.build_recipes(["newton"], {"steps": 3})
+    assert [recipe.steps for recipe in built] == [3] and said == []
+    built, said = options.build_recipes(["newton", "solve"], {"steps": 3, "seconds": 5.0})
+    assert [recipe.seconds for recipe in built] == [5.0, 5.0] and built[0].steps == 3
+    with pytest.raises(ValueError, match="the recipe 'newton' has no learning rate"):
+        options.build_recipes(["newton"], {"lr": 0.1})
+
+
+def test_runs_that_are_there_are_not_announced_as_ended_now(capsys):
+    display = ComparisonDisplay({"a": 10, "b": 10})
+    display.update("a", "there", "budget spent")
+    display.update("b", "ended", "budget spent")
+    assert capsys.readouterr().err == "b: ended, budget spent\n"

@@ -89,6 +89,62 @@ def test_its_rule_of_points_trains_and_weights_points(example):
     np.testing.assert_allclose(emphasis["residual"], [2 / 3, 1.2, 1.2, 0], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (lambda losses, of: dict(losses), "gave a dict; expected an Estimate"),
+        (
+            lambda losses, of: of({"boundary": losses["boundary"]}),
+            "gave weights for boundary; expe",
+        ),
+        (lambda losses, of: of({n: jnp.ones(3) for n in losses}), r"has the shape \(3,\)"),
+        (lambda losses, of: of(dict(losses), (1.0,)), "another memory than `remember` lays out"),
+    ],
+)
+def test_mistakes_in_a_rule_of_ones_own_are_answered_in_words(weights, said):
+    class Mistaken(poise.weighting.Averaged):
+        needs = frozenset({"losses"})
+
+        def estimate(self, signals, present, memory):
+            return weights(signals.losses, poise.weighting.Estimate)
+
+    _, state = Mistaken().init(("residual", "boundary"))
+    seen = Signals(losses={"residual": jnp.asarray(4.0), "boundary": jnp.asarray(0.25)})
+    with pytest.raises(ValueError, match=rf"Mistaken\.estimate.*{said}"):
+        jax.jit(Mistaken().update)(state, seen)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda found, memory: found, "gave a dict; expected weights by term, and what to rem"),
+        (lambda found, memory: ({"boundary": jnp.ones(2)}, memory), "gave weights for boundary"),
+        (
+            lambda found, memory: ({"residual": jnp.ones(3)}, memory),
+            r"have the shape \(3,\); expec",
+        ),
+    ],
+)
+def test_mistakes_in_a_rule_of_points_are_answered_in_words(example, wrong, said):
+    class Mistaken(example["LargeResiduals"]):
+        def emphasize(self, rows, memory):
+            return wrong(*super().emphasize(rows, memory))
+
+    rule = Mistaken(terms=("residual",))
+    state = rule.prepare({"residual": 4}, ("residual",), jnp.float32)
+    rows = {"residual": TermRows(jnp.ones(4), {"x": jnp.ones(4)}, jnp.zeros(4, bool))}
+    with pytest.raises(ValueError, match=said):
+        rule.weigh(rows, state)
+
+
+def test_a_signal_that_does_not_exist_is_refused_before_training(example):
+    class Mistaken(example["RootLosses"]):
+        needs = frozenset({"loss"})
+
+    with pytest.raises(ValueError, match="no signal 'loss'; the signals are losses, gradients, tr"):
+        poise.train(poise.zoo.load("poisson-2d"), weighting=Mistaken(), steps=2, progress=False)
+
+
 def test_one_file_and_one_line_are_enough(example, monkeypatch):
     """What the guide promises of the index: the rule has a recipe once it is there."""
     from poise.training import recipe

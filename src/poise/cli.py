@@ -259,8 +259,8 @@ def _finish(solution: Any, folder: Path, report: bool) -> None:
     "--recipes",
     default="fixed,annealing",
     show_default=True,
-    help=f"Which to compare, separated by commas: {', '.join(RECIPES)}; all stands for every "
-    f"rule for the loss weights, the first {len(EXPERIMENTS)}.",
+    help=f"Which to compare, separated by commas: {', '.join(RECIPES)}; all stands for all "
+    f"but {' and '.join(name for name in RECIPES if name not in EXPERIMENTS)}.",
 )
 @click.option(
     "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per recipe."
@@ -289,17 +289,22 @@ def compare(
     names = [name for each in given for name in (suited if each == "all" else (each,))]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"--recipes {recipes!r}: name each recipe once, separated by commas")
-    built = [options.build_recipe(name, chosen, strict=False) for name in names]
+    built, unused_options = options.build_recipes(names, chosen)
     folder = folder or unused(Path("runs") / f"compare-{loaded.name}")
     runs.check_writable(folder)
-    for name, why in unsuited.items() if "all" in given else ():
-        out.print(f"{name} is left out: {why}")
+    left_out = [f"{name} is left out: {why}" for name, why in unsuited.items() if "all" in given]
+    for line in [*left_out, *unused_options]:
+        out.print(line)
     comparison = comparing.Comparison(problem, built, range(first_seed, first_seed + seeds), folder)
+    if there := comparison.finished:
+        out.print(f"{there} of {len(comparison.jobs)} runs are there already")
     lengths = {job.label: comparing.length(job) for job in comparison.jobs}
     with ComparisonDisplay(lengths) as display:
         done = comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
-    table = comparison.summarize()
+    table = comparison.summarize(left_out)
     out.print(tables.comparison(table, out.width))
+    if any(row["against"] for row in table):
+        out.print("better: seeds with a lower error than the baseline; p: rank test (Mann-Whitney)")
     for note in baseline.notes(built):
         out.print(note)
     if len(loaded.exact) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,8 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
             "--points",
             "count",
             type=whole,
-            help="Collocation points per place and step.  [default: 128; 512 where they stay]",
+            help="Collocation points per place and step; 512 in recipes that keep them.  "
+            "[default: 128]",
         ),
         click.option(
             "--sampler",
@@ -60,12 +61,12 @@ def recipe_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--weighting-every",
             type=whole,
-            help="Steps between updates of adaptive weights.  [default: as the recipe has it]",
+            help="Steps between updates of adaptive weights; recipes differ.  [default: 10]",
         ),
         click.option(
             "--ema",
             type=click.FloatRange(0, 1, max_open=True),
-            help="Share of the old weight kept at an update.  [default: as the recipe has it]",
+            help="Share of the old weight kept at an update; recipes differ.  [default: 0.9]",
         ),
         click.option(
             "--record-every",
@@ -130,10 +131,27 @@ def every_rule(problem: Problem) -> tuple[list[str], dict[str, str]]:
     return suited, unsuited
 
 
+def build_recipes(names: Sequence[str], chosen: dict[str, Any]) -> tuple[list[Recipe], list[str]]:
+    """Recipes that are to be compared, and what of the options is not used, a line each."""
+    if any(isinstance(named(name).optimizer, optimizers.Adam) for name in names):
+        built = [build_recipe(name, chosen, strict=False) for name in names]
+    else:  # a length is then meant for them
+        own = [name for name in names if named(name).network is not None]
+        built = [build_recipe(name, chosen, strict=name in own) for name in names]
+    steps = chosen.get("steps")
+    other = [
+        f"{recipe.name} keeps its own {recipe.steps} steps: --steps is for first-order recipes"
+        for recipe in built
+        if steps is not None and recipe.network is not None and recipe.steps != steps
+    ]
+    return built, other
+
+
 def build_recipe(name: str, chosen: dict[str, Any], strict: bool = True) -> Recipe:
     """A named recipe with the options a user gave.
 
-    With `strict`, options that the recipe has no use for are an error.
+    With `strict`, options that the recipe has no use for are an error. Otherwise a length and a
+    precision are taken as meant for first-order recipes, which stand beside this one.
     """
     recipe = named(name)
     given = {o: value for o, value in chosen.items() if value is not None and value is not False}
@@ -163,7 +181,7 @@ def build_recipe(name: str, chosen: dict[str, Any], strict: bool = True) -> Reci
             optimizer = replace(optimizer, learning_rate=given["lr"])
     else:
         refuse("lr", "learning rate")
-        if not strict:  # a length and a precision meant for first-order recipes
+        if not strict:
             parts = {n: v for n, v in parts.items() if n not in ("steps", "dtype", "record_every")}
     for option, part in (("weighting_every", "every"), ("ema", "ema")):
         if option in given and isinstance(weighting, Averaged):

@@ -53,6 +53,7 @@ def notes(recipes: Sequence[Recipe]) -> list[str]:
     ]
     if unlike:
         lines.append(
-            f"{', '.join(unlike)}: other points than {usually}; the recipe fixed-kept has the same"
+            f"{', '.join(unlike)}: the points stay, and those of {usually} do not; with the recipe "
+            "fixed-kept beside, like would be compared with like"
         )
     return lines

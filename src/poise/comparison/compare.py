@@ -41,7 +41,8 @@ class Job:
 
 Event = tuple[int, str, Any]
 """(job, "at", (how much of its `length`, row or None)), (job, "noted", what the user should know),
-(job, "ended", status) or (job, "failed", why)."""
+(job, "there", status) of a run that had ended before, (job, "ended", status), (job, "failed", why).
+"""
 
 
 class Comparison:
@@ -119,7 +120,7 @@ class Comparison:
         """
         waiting = [i for i, job in enumerate(self.jobs) if not runs.Run(job.folder).finished]
         for index in set(range(len(self.jobs))) - set(waiting):
-            watch(self.jobs[index], "ended", runs.Run(self.jobs[index].folder).metrics["status"])
+            watch(self.jobs[index], "there", runs.Run(self.jobs[index].folder).metrics["status"])
         if not waiting:
             return True
         context = multiprocessing.get_context("spawn")
@@ -174,10 +175,16 @@ class Comparison:
                 groups += [[index] for index in own]
         return [group for group in groups if group]
 
-    def summarize(self) -> list[dict[str, Any]]:
+    @property
+    def finished(self) -> int:
+        """How many of the runs are finished."""
+        return sum(runs.Run(job.folder).finished for job in self.jobs)
+
+    def summarize(self, remarks: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Make the table of the runs that finished; write comparison.json, .csv and .tex.
 
-        See `poise.comparison.baseline` for what each recipe is compared with.
+        See `poise.comparison.baseline` for what each recipe is compared with. `remarks` are kept
+        with the notes on that.
         """
         finished = {
             recipe.name: [
@@ -197,7 +204,7 @@ class Comparison:
                 row["overhead_percent"] = None  # steps of other kinds have no time in common
         runs.write_json(
             self.folder / runs.COMPARISON,
-            {**self.settings, "table": table, "notes": notes(self.recipes)},
+            {**self.settings, "table": table, "notes": [*notes(self.recipes), *remarks]},
         )
         runs.write_text(self.folder / "comparison.csv", summary.csv(finished))
         runs.write_text(self.folder / "comparison.tex", summary.latex(table))

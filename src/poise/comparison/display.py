@@ -74,10 +74,10 @@ class ComparisonDisplay:
             if self.console.is_terminal:
                 self._bar.console.print(f"{label}: {what}", markup=False)
         else:
-            if kind == "ended" and what in ("budget spent", "converged", "stalled"):
+            if kind in ("ended", "there") and what in ("budget spent", "converged", "stalled"):
                 self._taken[label] = 1.0
                 self._bar.update(self._tasks[label], completed=1.0)
-            note = what if kind == "ended" else f"failed: {what}"
+            note = f"failed: {what}" if kind == "failed" else what
             self._bar.update(self._tasks[label], note=note)
         self._bar.update(self._total, completed=sum(self._taken.values()))
         if not self.console.is_terminal:

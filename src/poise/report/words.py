@@ -19,8 +19,8 @@ CAPTIONS = {
         "median error. Look at whether a recipe misses the conditions or the equation."
     ),
     "ranking": (
-        "Where each recipe ended: a dot is a seed, a bar the median, the dashed line that "
-        "of “{baseline}”, if it has one. Look at whether dots of two recipes lie apart; where they "
+        "Error of the chosen parameters: a dot is a seed, a bar the median, the dashed line that "
+        "of “{baseline}”. Look at whether dots of two recipes lie apart; where they "
         "mix, the difference of the medians may be luck."
     ),
     "error": (
@@ -48,7 +48,9 @@ CAPTIONS = {
 }
 SPREAD = " Lines are medians over seeds, bands reach from the best to the worst."
 OTHERS = " Shown are “{baseline}” and the {best} best."
-SIDE_BY_SIDE = " Every recipe shows the seed with its median error."
+SIDE_BY_SIDE = (
+    " Every recipe shows the seed with its median error, of an even number the better one."
+)
 
 
 def caption(name: str, source: Run | Comparison) -> str:
@@ -165,12 +167,12 @@ def _of_comparison(comparison: Comparison) -> str:
         return (
             "No recipe has an error to compare: there is no exact solution, or no run ended well."
         )
-    usual = baseline(comparison)
-    base = next((row for row in rows if row["recipe"] == usual), None)
     # Where most runs failed, the median of the others is not what a user would get.
     reliable = [row for row in rows if 2 * row.get("completed", 1) > row.get("runs", 1)]
     best = min(reliable or rows, key=lambda row: median(row) or 0.0)
     error = short(median(best) or 0.0)
+    usual = best.get("baseline") or baseline(comparison)  # like is compared with like
+    base = next((row for row in rows if row["recipe"] == usual), None)
     if base is None and len(comparison.runs) > 1:
         return (
             f"“{usual}” left no error to compare with. “{best['recipe']}” reaches a relative L2 "
@@ -182,15 +184,15 @@ def _of_comparison(comparison: Comparison) -> str:
         name = base["recipe"]
         return f"No recipe improves on “{name}”, whose relative L2 error is {error} ({over})."
     start = median(base) or 0.0
-    percent = None
-    if best.get("baseline", base["recipe"]) == base["recipe"]:
-        percent = best.get("reduction_percent")
+    percent = best.get("reduction_percent")
     if percent is None:
         percent = 100 * (1 - (median(best) or 0.0) / start)
     words = (
         f"“{best['recipe']}” lowers the relative L2 error of “{base['recipe']}” from "
         f"{short(start)} to {error}: {share(percent)} % less ({over})."
     )
+    if (best.get("against") or {}).get("p", 0.0) >= 0.05:
+        words += f" That may be luck: p = {best['against']['p']:.2g} in a rank test."
     for row in (base, best):
         completed, of = row.get("completed"), row.get("runs")
         if completed is not None and of is not None and completed < of:
@@ -202,10 +204,8 @@ def _of_comparison(comparison: Comparison) -> str:
         return words
     overhead = best.get("overhead_percent")
     if overhead is not None:
-        other = best.get("baseline", base["recipe"])
-        than = f" than with “{other}”" if other != base["recipe"] else ""
         words += (
-            f" A step takes {overhead:.1f} % more time{than}."
+            f" A step takes {overhead:.1f} % more time."
             if overhead >= 1
             else " The weighting costs no time that this comparison could measure."
         )

@@ -83,7 +83,7 @@ class Step:
         If the optimizer needs points that stay and they are drawn afresh at every step, if it
         cannot hold what it needs for so many residuals and parameters, if it minimizes a
         weighted sum and the rule sets a direction, or if the rule remembers points that do not
-        stay or speaks of a coordinate that does not exist.
+        stay or speaks of a coordinate or of a signal that does not exist.
     """
 
     def __init__(
@@ -319,6 +319,11 @@ class Step:
 
     def _check_weighting(self) -> None:
         rule = self.weighting
+        if unknown := sorted(rule.needs - set(Signals._fields)):
+            raise ValueError(
+                f"{type(rule).__name__}.needs: there is no signal {unknown[0]!r}; the signals are "
+                f"{', '.join(Signals._fields)}"
+            )
         if isinstance(rule, Pointwise):
             rule.check_coordinates(self.objective.problem.coordinates)
         if isinstance(rule, Pointwise) and rule.tied:

@@ -110,6 +110,7 @@ class Averaged(Bounded):
         self, state: AveragedState, signals: Signals
     ) -> tuple[Weights, AveragedState, dict[str, Array]]:
         found = self.estimate(signals, state.weights, state.memory)
+        self._check(found, state)
         whole = self.takes_first_whole & ~state.started
         share = jnp.where(whole, 0.0, self.ema)
         moving = self.moving(state.updates * self.every)
@@ -130,6 +131,28 @@ class Averaged(Bounded):
         )
         after = AveragedState(weights, started, state.updates + 1, memory)
         return weights, after, dict(found.info)
+
+    def _check(self, found: Estimate, state: AveragedState) -> None:
+        """Say what is wrong with a rule of one's own before JAX does; nothing is computed."""
+        said = f"{type(self).__name__}.estimate"
+        if not isinstance(found, Estimate):
+            raise ValueError(f"{said} gave a {type(found).__name__}; expected an Estimate(weights)")
+        if set(found.weights) != set(state.weights):
+            raise ValueError(
+                f"{said} gave weights for {', '.join(found.weights) or 'no term'}; expected "
+                f"{', '.join(state.weights)}"
+            )
+        for term, weight in found.weights.items():
+            if jnp.shape(weight) != ():
+                raise ValueError(
+                    f"{said}: the weight of {term!r} has the shape {jnp.shape(weight)}; expected "
+                    "one number"
+                )
+        if jax.tree.structure(found.memory) != jax.tree.structure(state.memory):
+            raise ValueError(
+                f"{said} gave another memory than `remember` lays out: "
+                f"{jax.tree.structure(found.memory)} for {jax.tree.structure(state.memory)}"
+            )
 
 
 def shares(sizes: Mapping[str, Array]) -> Weights:

@@ -142,14 +142,26 @@ class Pointwise(Bounded):
         Raises
         ------
         ValueError
-            While it is traced, if the rule gives mᵢ of other terms than it was given.
+            While it is traced, if the rule gives something else than mᵢ for these rows.
         """
-        found, memory = self.emphasize(rows, state.memory)
+        given = self.emphasize(rows, state.memory)
+        if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], Mapping)):
+            raise ValueError(
+                f"{type(self).__name__}.emphasize gave a {type(given).__name__}; expected weights "
+                "by term, and what to remember"
+            )
+        found, memory = given
         if set(found) != set(rows):
             raise ValueError(
                 f"{type(self).__name__}.emphasize gave weights for {', '.join(found) or 'no term'};"
                 f" expected {', '.join(rows)}"
             )
+        for name, each in found.items():
+            if jnp.shape(each) != rows[name].residuals.shape:
+                raise ValueError(
+                    f"{type(self).__name__}.emphasize: the weights of {name!r} have the shape "
+                    f"{jnp.shape(each)}; expected {rows[name].residuals.shape}, one for each row"
+                )
         found = {name: self.bounded(each) for name, each in found.items()}
         early, frozen = state.steps < self.warmup, self.frozen(state.steps)
         found = {name: jnp.where(early, 1, each) for name, each in found.items()}
