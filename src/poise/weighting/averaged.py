@@ -132,7 +132,7 @@ class Averaged(Bounded):
         after = AveragedState(weights, started, state.updates + 1, memory)
         return weights, after, dict(found.info)
 
-    def _check(self, found: Estimate, state: AveragedState) -> None:
+    def _check(self, found: Any, state: AveragedState) -> None:
         """Say what is wrong with a rule of one's own before JAX does; nothing is computed."""
         said = f"{type(self).__name__}.estimate"
         if not isinstance(found, Estimate):
