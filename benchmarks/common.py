@@ -6,6 +6,10 @@ import datetime
 import json
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from poise.comparison.compare import Comparison
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
@@ -37,6 +41,16 @@ def environment() -> dict:
         "machine": machine(),
         "versions": versions(),
     }
+
+
+def run_all(comparison: Comparison) -> None:
+    """Run a comparison with its display. Nothing is saved of one that was interrupted."""
+    from poise.comparison.compare import length
+    from poise.comparison.display import ComparisonDisplay
+
+    with ComparisonDisplay({job.label: length(job) for job in comparison.jobs}) as display:
+        if not comparison.run(lambda job, kind, what: display.update(job.label, kind, what)):
+            raise SystemExit("interrupted; the same command goes on where it stopped")
 
 
 def save(name: str, result: dict) -> None:

@@ -16,10 +16,9 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from common import COMMIT, environment, save
+from common import COMMIT, environment, run_all, save
 from poise import runs
-from poise.comparison.compare import Comparison, length
-from poise.comparison.display import ComparisonDisplay
+from poise.comparison.compare import Comparison
 from poise.networks import MLP
 from poise.points import Uniform
 from poise.training.recipe import named
@@ -46,9 +45,7 @@ def main() -> None:
     ]
     folder = FOLDER / COMMIT / f"{chosen.recipes}-{chosen.steps}-{chosen.width}-{chosen.seeds}"
     comparison = Comparison("wave", recipes, range(chosen.seeds), folder)
-    with ComparisonDisplay({job.label: length(job) for job in comparison.jobs}) as display:
-        if not comparison.run(lambda job, kind, what: display.update(job.label, kind, what)):
-            raise SystemExit("interrupted; the same command goes on where it stopped")
+    run_all(comparison)
     comparison.summarize()
     rows = [row(runs.Run(job.folder)) for job in comparison.jobs]
     for each in rows:

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from common import COMMIT, environment, save
+from common import COMMIT, environment, run_all, save
 from poise import runs
-from poise.comparison.compare import Comparison, length
-from poise.comparison.display import ComparisonDisplay
+from poise.comparison.compare import Comparison
 from poise.training.recipe import named
 
 FOLDER = Path(__file__).parent.parent / "runs" / "published"
@@ -25,8 +24,7 @@ CONDITIONS = ("initial", "boundary")
 def main() -> None:
     recipes = [named("fixed"), named("annealing")]
     comparison = Comparison("klein-gordon", recipes, SEEDS, FOLDER / COMMIT)
-    with ComparisonDisplay({job.label: length(job) for job in comparison.jobs}) as display:
-        comparison.run(lambda job, kind, what: display.update(job.label, kind, what))
+    run_all(comparison)
     table = comparison.summarize()
     rows = [row_of(runs.Run(job.folder)) for job in comparison.jobs]
     save("published", {"environment": environment(), "table": table, "runs": rows})

@@ -27,12 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from common import COMMIT, environment, load, save
+from common import COMMIT, environment, load, run_all, save
 from depth import error_at
 from poise import runs
 from poise.comparison.baseline import baseline
-from poise.comparison.compare import Comparison, length
-from poise.comparison.display import ComparisonDisplay
+from poise.comparison.compare import Comparison
 from poise.training.recipe import EXPERIMENTS, Recipe, named
 from poise.weighting import Annealing
 from poise.weighting.statistics import (
@@ -111,9 +110,7 @@ def measure(study: str, problem: str, steps: int, seeds: int) -> list[dict]:
     for number, recipe in enumerate(given):  # a slash is no part of a folder's name
         given[number] = replace(recipe, name=recipe.name.replace("/", "-by-"))
     comparison = Comparison(problem, given, range(seeds), folder)
-    with ComparisonDisplay({job.label: length(job) for job in comparison.jobs}) as display:
-        if not comparison.run(lambda job, kind, what: display.update(job.label, kind, what)):
-            raise SystemExit("interrupted; the same command goes on where it stopped")
+    run_all(comparison)
     comparison.summarize()
     usual = {recipe.name: baseline(recipe, given).name for recipe in given}
     ended = [run for job in comparison.jobs if (run := runs.Run(job.folder)).finished]

@@ -286,35 +286,21 @@ def _run_job(run: Any, job: Job, tell: Callable[[Any], None]) -> str:
     problem, origin = sources.find(job.problem)
     copy_source(origin, job.folder)
     recipe = rebuild_recipe(job.recipe)
-    teller = _Teller(tell, by_clock=bool(recipe.seconds))
+    how: dict[str, Any] = {
+        "seed": job.seed,
+        "out": job.folder,
+        "resume": True,
+        "origin": origin,
+        "display": _Teller(tell, by_clock=bool(recipe.seconds)),
+        "extra": {"threads": 1},
+    }
     if recipe.network is None:
         from poise.training import recipes
         from poise.training.solve import run_plan
 
-        solution = run_plan(
-            problem,
-            recipes.automatic(problem, weighting=recipe.weighting),
-            tol=None,
-            budget=recipe.seconds or 60.0,
-            seed=job.seed,
-            out=job.folder,
-            resume=True,
-            origin=origin,
-            display=teller,
-            extra={"threads": 1},
-        )
-        return solution.status
-    solution = run(
-        problem,
-        recipe,
-        seed=job.seed,
-        out=job.folder,
-        resume=True,
-        origin=origin,
-        display=teller,
-        extra={"threads": 1},
-    )
-    return solution.status
+        plan = recipes.automatic(problem, weighting=recipe.weighting)
+        return run_plan(problem, plan, tol=None, budget=recipe.seconds or 60.0, **how).status
+    return run(problem, recipe, **how).status
 
 
 class _Teller:
